@@ -1,0 +1,57 @@
+"""Files that appear under their name only when they are complete."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["atomic_file", "is_partial"]
+
+PARTIAL = ".sr-partial"  # part of the name of every unfinished file
+
+
+@contextmanager
+def atomic_file(target: Path) -> Iterator[Path]:
+    """A path in the target's folder to write to; when the block ends well it is flushed and renamed to `target`.
+
+    When it does not, the unfinished file is removed and an older `target` stays. Unfinished files that a killed run
+    left for the same target are removed too. The path keeps the target's suffix. Raises OSError.
+    """
+    start = "." + hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12] + "."
+    _remove_leftovers(target.parent, start)
+    partial = target.with_name(f"{start}{os.getpid()}{PARTIAL}{target.suffix}")
+    try:
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def is_partial(name: str) -> bool:
+    """Whether a file of this name is an unfinished one of ours."""
+    return name.startswith(".") and PARTIAL in name
+
+
+def _remove_leftovers(folder: Path, start: str) -> None:
+    for leftover in folder.glob(f"{start}*{PARTIAL}*"):
+        if not _is_running(leftover.name.removeprefix(start).partition(".")[0]):
+            with suppress(OSError):  # Windows refuses while another run has it open: then it is not left over
+                leftover.unlink()
+
+
+def _is_running(process: str) -> bool:
+    if sys.platform == "win32" or not process.isdecimal():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's process
+    return True
