@@ -1,0 +1,75 @@
+"""The protocol that every engine follows, and the names of engines and precisions."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Engine", "EngineName", "Pixels", "Precision", "Traits"]
+
+Pixels = NDArray[np.uint8]  # [n, h, w, 3] RGB unless said otherwise
+
+
+class EngineName(StrEnum):
+    TORCH = "torch"
+    ONNX = "onnx"  # ONNX Runtime
+    OPENVINO = "openvino"
+    TRT = "trt"  # TensorRT
+    RTX = "rtx"  # TensorRT-RTX
+
+
+class Precision(StrEnum):
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What an open engine is: constant while it is open."""
+
+    name: EngineName
+    precision: Precision
+    device: str  # "cpu", "cuda:0", ...
+    version: str  # of the library that computes
+    scale: int  # output side / input side
+    halo: int | None  # LR pixels that an output pixel can see; None: further than could be measured
+    halo_measured: int | None  # smallest halo with an error below half a level; None: none was found
+    tile: int  # LR pixels: the window side that ran fastest here (benchmarks/README.md)
+    threads: int  # CPU threads that compute; 0 on a GPU
+
+    def describe(self) -> str:
+        """One line for people: `openvino 2026.4 fp32 on cpu (2 threads)`."""
+        threads = f" ({self.threads} thread{'s' if self.threads != 1 else ''})" if self.threads else ""
+        return f"{self.name} {self.version} {self.precision} on {self.device}{threads}"
+
+
+class Engine(Protocol):
+    """Runs one model. A context manager: closing frees the device.
+
+    `stream` takes batches, uint8 [n, h, w, 3] RGB of any n, h, w >= 1, and yields uint8
+    [n, scale·h, scale·w, 3] in the same order, one for each. It works ahead: batches are read before earlier results
+    are asked for, and must not change until their result has come. A yielded array belongs to the engine and is valid
+    until the next one is asked for. One stream at a time; an abandoned one must be closed before the next.
+    Raises EngineFailed with the library's own words.
+    """
+
+    @property
+    def traits(self) -> Traits: ...
+
+    def stream(self, batches: Iterable[Pixels]) -> Generator[Pixels]: ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

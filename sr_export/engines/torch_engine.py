@@ -1,0 +1,71 @@
+"""PyTorch: the reference. Runs checkpoints of ours on the CPU (fp32) or on CUDA (fp32, fp16)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from sr_export.deploy import deploy
+from sr_export.engines.base import EngineName, Pixels, Precision, Traits
+from sr_export.errors import EngineFailed, EngineUnavailable
+from sr_export.model import ModelKind, Prepared
+from sr_train.checkpoint import load_checkpoint
+
+__all__ = ["TorchEngine"]
+
+BEST_TILE = 256  # LR pixels, measured: benchmarks/README.md
+
+
+class TorchEngine:
+    """See sr_export.engines.base.Engine. Any shape."""
+
+    def __init__(self, prepared: Prepared, precision: Precision, device: str, threads: int) -> None:
+        """Load the checkpoint. Raises EngineUnavailable for an ONNX model, a missing device or another precision."""
+        if prepared.model.kind is not ModelKind.CHECKPOINT:
+            raise EngineUnavailable("engine torch runs .safetensors checkpoints only; use --engine openvino or onnx")
+        allowed = (Precision.FP32,) if device == "cpu" else (Precision.FP32, Precision.FP16)
+        if precision not in allowed:
+            raise EngineUnavailable(
+                f"engine torch on {device} has no {precision}; use --precision {' or '.join(allowed)}"
+            )
+        if device != "cpu" and not torch.cuda.is_available():
+            raise EngineUnavailable(f"PyTorch finds no CUDA device for {device}; use --device cpu")
+        generator, _ = load_checkpoint(prepared.model.path)
+        module = deploy(generator)
+        if device == "cpu":
+            torch.set_num_threads(threads)
+        if precision is Precision.FP16:
+            module = module.half()
+        try:
+            self._module = module.to(device)
+        except RuntimeError as error:  # for example an index beyond the last GPU
+            raise EngineUnavailable(f"PyTorch cannot use device {device} ({error}); use --device cpu") from error
+        facts = prepared.facts
+        self.traits = Traits(
+            EngineName.TORCH, precision, device, torch.__version__, facts.scale, facts.halo, facts.halo_measured,
+            BEST_TILE, threads if device == "cpu" else 0,
+        )  # fmt: skip
+
+    def stream(self, batches: Iterable[Pixels]) -> Generator[Pixels]:
+        for batch in batches:
+            try:
+                with torch.inference_mode():
+                    result = self._module(torch.from_numpy(batch).to(self.traits.device)).cpu()  # syncs on a GPU
+            except RuntimeError as error:
+                raise EngineFailed(f"PyTorch failed ({error})") from error
+            pixels: Pixels = result.numpy()
+            yield pixels
+
+    def close(self) -> None:
+        del self._module
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
