@@ -1,0 +1,20 @@
+"""Pictures in, pictures out."""
+
+from sr_batch.folders import Job, Naming, WorkList, find_jobs
+from sr_batch.pipeline import Settings, Summary, run_batch
+from sr_batch.tiles import TilePlan, plan_tiles
+from sr_batch.upscale import Band, upscale
+
+__all__ = [
+    "Band",
+    "Job",
+    "Naming",
+    "Settings",
+    "Summary",
+    "TilePlan",
+    "WorkList",
+    "find_jobs",
+    "plan_tiles",
+    "run_batch",
+    "upscale",
+]

@@ -1,0 +1,264 @@
+"""`sr-batch`: upscale folders of photos. The only place of this package where text is printed and the process ended.
+
+Exit codes: 0 all done, 1 some photos failed, 2 usage or engine not available, 130 interrupted, 143 terminated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Literal, NoReturn
+
+if TYPE_CHECKING:
+    from sr_batch.folders import Naming, WorkList
+    from sr_batch.pipeline import Settings, Summary
+    from sr_export.engines.base import Traits
+
+__all__ = ["main"]
+
+DONE, SOME_FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+ENGINES = ("auto", "torch", "onnx", "openvino", "trt", "rtx")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+FORMATS = ("same", "png", "jpg", "webp", "tiff")
+MEGA = 1e6
+
+
+class Terminated(BaseException):
+    """SIGTERM came. Like KeyboardInterrupt: cleans up on its way and is caught only in main."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and end the process with its exit code."""
+    try:
+        signal.signal(signal.SIGTERM, _terminate)
+        sys.exit(run(_parser().parse_args(arguments)))
+    except KeyboardInterrupt:
+        print("interrupted; the finished photos stay, the same command goes on from there", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except Terminated:
+        print("terminated; the finished photos stay, the same command goes on from there", file=sys.stderr)
+        sys.exit(TERMINATED)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output is gone
+        sys.exit(SOME_FAILED)
+
+
+def run(options: argparse.Namespace) -> int:
+    """The command itself: returns the exit code; prints errors that a user can mend as one sentence."""
+    from sr_train.errors import SRError
+
+    try:
+        return _upscale(options)
+    except SRError as error:
+        from sr_batch.progress import printable
+
+        print(f"sr-batch: {printable(str(error))}", file=sys.stderr)
+        return USAGE
+
+
+def _upscale(options: argparse.Namespace) -> int:
+    from sr_batch.folders import check_inputs, find_jobs
+    from sr_batch.pipeline import Failure, Summary, run_batch
+    from sr_batch.progress import printable, reporter
+    from sr_export.engines import EngineName, Precision, open_engine, refuse_what_is_not_built
+    from sr_export.model import find_model, prepare
+    from sr_train.errors import UsageError
+
+    def say(line: str) -> None:
+        if not options.quiet:
+            print(printable(line), file=sys.stderr, flush=True)
+
+    inputs = [*options.inputs, *options.more_inputs]
+    if not inputs:
+        raise UsageError("no input given; name a photo or a folder of photos, or see sr-batch --help")
+    check_inputs(inputs)
+    engine_name: EngineName | Literal["auto"] = EngineName(options.engine) if options.engine != "auto" else "auto"
+    precision: Precision | Literal["auto"] = Precision(options.precision) if options.precision != "auto" else "auto"
+    refuse_what_is_not_built(engine_name, precision)
+    prepared = prepare(find_model(options.model), say)
+    if options.scale not in (None, prepared.facts.scale):
+        raise UsageError(
+            f"model {prepared.model.name} upscales {prepared.facts.scale}x, not {options.scale}x; leave -s out"
+        )
+    work = find_jobs(inputs, _naming(options, prepared.facts.scale))
+    for note in work.notes:
+        say(f"note: {note}")
+    if options.dry_run:
+        return _dry_run(work, prepared.facts.scale, options.overwrite)
+    explain = (lambda reason: say(f"not taken: {reason}")) if options.verbose else (lambda _: None)
+    with open_engine(prepared, engine_name, precision, options.device, explain=explain) as engine:
+        settings = _settings(options, engine.traits)
+        how = f"{engine.traits.describe()}, tile {settings.tile}, halo {settings.halo}"
+        say(f"{prepared.model.name} {settings.scale}x with {how}")
+        summary = Summary()
+        try:
+            with reporter(work.jobs, quiet=options.quiet, verbose=options.verbose) as events:
+                for path, reason in work.failures:
+                    summary.failures.append(Failure(path, reason))
+                    events.failed(summary.failures[-1])
+                run_batch(work.jobs, engine.stream, settings, events, summary)
+        finally:
+            say(_summary_line(summary))
+    for folder in _result_folders(work) if summary.done else ():
+        say(f"results are in {folder}")
+    return SOME_FAILED if summary.failures else DONE
+
+
+def _naming(options: argparse.Namespace, scale: int) -> Naming:
+    from sr_batch.folders import Naming
+    from sr_batch.photos import PhotoFormat
+
+    kinds = {"png": PhotoFormat.PNG, "jpg": PhotoFormat.JPEG, "webp": PhotoFormat.WEBP, "tiff": PhotoFormat.TIFF}
+    return Naming(scale, options.output, options.suffix, kinds.get(options.format))
+
+
+def _settings(options: argparse.Namespace, traits: Traits) -> Settings:
+    from sr_batch.pipeline import Settings
+    from sr_train.errors import UsageError
+
+    match options.halo:
+        case "auto":
+            halo = traits.halo_measured if traits.halo_measured is not None else traits.halo
+        case "exact":
+            halo = traits.halo
+        case chosen:
+            halo = chosen
+    if halo is None:
+        raise UsageError(
+            "this model sees further than could be measured, so tiles may show seams; choose with --halo N"
+        )
+    load, save = options.jobs
+    return Settings(
+        scale=traits.scale,
+        tile=options.tile or max(traits.tile, 4 * halo),
+        halo=halo,
+        batch=options.batch,
+        quality=options.quality,
+        overwrite=options.overwrite,
+        load=load,
+        save=save,
+    )
+
+
+def _dry_run(work: WorkList, scale: int, overwrite: bool) -> int:
+    """Say what would be done, on stdout, one line a photo."""
+    from sr_batch.errors import PhotoError
+    from sr_batch.photos import check_size, probe
+    from sr_batch.progress import printable
+
+    failed, pixels = len(work.failures), 0
+    for path, reason in work.failures:
+        print(f"cannot do: {printable(path)}: {reason}")
+    for job in work.jobs:
+        names = f"{printable(job.source)} -> {printable(job.target)}"
+        try:
+            header = probe(job.source)
+            check_size(header, job.format, scale)
+        except PhotoError as error:
+            failed += 1
+            print(f"cannot do: {printable(job.source)}: {error}")
+            continue
+        if job.target.exists() and not overwrite:
+            print(f"already there: {names}")
+            continue
+        pixels += header.height * header.width
+        size = f"{header.width}x{header.height} -> {header.width * scale}x{header.height * scale}"
+        print(f"would do: {names} ({size})")
+    print(f"{pixels / MEGA:.1f} MP would become {pixels * scale**2 / MEGA:.1f} MP; nothing was written")
+    return SOME_FAILED if failed else DONE
+
+
+def _summary_line(summary: Summary) -> str:
+    parts = [f"{summary.done} done"]
+    parts += [f"{summary.skipped} already there"] if summary.skipped else []
+    parts += [f"{len(summary.failures)} failed"] if summary.failures else []
+    speed = summary.pixels / summary.seconds / MEGA if summary.seconds else 0.0
+    return f"{', '.join(parts)}: {summary.pixels / MEGA:.2f} MP in {summary.seconds:.1f} s ({speed:.3f} MP/s)"
+
+
+def _result_folders(work: WorkList) -> list[str]:
+    """The topmost folders that hold results."""
+    folders = {job.target.parent for job in work.jobs}
+    return sorted(str(folder) for folder in folders if folders.isdisjoint(folder.parents))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sr-batch",
+        description="Upscale photos with a super-resolution network: single files, or folders with all that is in "
+        "them. Results of a folder 'photos' go to 'photos_x4' beside it. What is there already is not done again.",
+        epilog="exit codes: 0 all done, 1 some photos failed, 2 usage or engine not available, 130 interrupted, "
+        "143 terminated",
+    )
+    add = parser.add_argument
+    add("inputs", nargs="*", type=Path, metavar="INPUT", help="photos and folders of photos")
+    add("-i", "--input", dest="more_inputs", action="append", default=[], type=Path, metavar="INPUT", help="one more")
+    add("-o", "--output", type=Path, help="folder for the results; for a single photo also a file")
+    add("-n", "--model", default="srresnet", help="shipped model, .safetensors checkpoint or .onnx file (srresnet)")
+    add("-s", "--scale", type=_whole, help="refuse to run unless the model upscales by this much")
+    add("--engine", choices=ENGINES, default="auto", help="what computes (auto: the best that is here)")
+    add("--precision", choices=PRECISIONS, default="auto", help="auto: the fastest that gives fp32's pictures")
+    add("-g", "--device", default="auto", help="auto, cpu, cuda, cuda:N, N, or -1 for the CPU")
+    add(
+        "-t", "--tile", type=_tile, default=0, metavar="auto|N", help="longest side of a tile, halo included, in pixels"
+    )
+    add("--halo", type=_halo, default="auto", metavar="auto|exact|N", help="auto: errors stay below half a grey level")
+    add("--batch", type=_positive, default=1, metavar="N", help="tiles in one engine call (1)")
+    add("-f", "--format", choices=FORMATS, default="same", help="of the results (same as each photo)")
+    add("--quality", type=_quality, default=95, metavar="N", help="of JPEG and WebP, 1 to 100 (95)")
+    add("--suffix", help="added to each result's name (_x4 beside a single photo, else nothing)")
+    add("--overwrite", action="store_true", help="do again what is there already")
+    add("-j", "--jobs", type=_jobs, default=(1, 2), metavar="N|LOAD:PROC:SAVE", help="threads that decode and encode")
+    add("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    talk = parser.add_mutually_exclusive_group()
+    talk.add_argument("-q", "--quiet", action="store_true", help="say only what failed")
+    talk.add_argument(
+        "-v", "--verbose", action="store_true", help="name each photo, and why no better engine was taken"
+    )
+    add("--version", action="version", version=f"sr-toolkit {version('sr-toolkit')}")
+    return parser
+
+
+def _whole(text: str) -> int:
+    value = text.removesuffix("x")
+    if not value.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
+    return int(value)
+
+
+def _positive(text: str) -> int:
+    if (value := _whole(text)) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' must be at least 1")
+    return value
+
+
+def _tile(text: str) -> int:
+    """0 means auto, as other upscalers have it."""
+    return 0 if text == "auto" else _whole(text)
+
+
+def _halo(text: str) -> str | int:
+    return text if text in ("auto", "exact") else _whole(text)
+
+
+def _quality(text: str) -> int:
+    if not 1 <= (value := _whole(text)) <= 100:
+        raise argparse.ArgumentTypeError(f"'{text}' is not between 1 and 100")
+    return value
+
+
+def _jobs(text: str) -> tuple[int, int]:
+    """(decoding, encoding) threads of N or LOAD:PROC:SAVE; PROC is there for other upscalers' scripts, and not used."""
+    parts = text.split(":")
+    if len(parts) not in (1, 3):
+        raise argparse.ArgumentTypeError(f"'{text}' is neither N nor LOAD:PROC:SAVE")
+    return _positive(parts[0]), _positive(parts[-1])
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated

@@ -1,0 +1,277 @@
+"""The batch: decode, infer and encode at the same time, in bounded threads.
+
+    jobs ──decode threads──▶ Photo ──this thread: engine──▶ bands ──a thread per photo──▶ encoded file, renamed
+
+At most `load + 1` decoded photos and `save + 1` unfinished files exist at a time, and two bands wait for each file.
+A photo that fails is reported and the rest goes on. Whatever ends the run leaves complete files only.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from pathlib import Path
+from queue import Empty, Full, Queue
+from threading import Event
+from typing import Protocol
+
+from sr_batch.errors import PhotoError, UnwritablePhoto
+from sr_batch.folders import Job
+from sr_batch.photos import Header, Photo, PhotoFormat, check_size, open_writer, probe, read_photo
+from sr_batch.tiles import plan_tiles
+from sr_batch.upscale import Band, Stream, upscale
+from sr_train.atomic_file import atomic_file
+from sr_train.errors import SRError
+
+__all__ = ["Events", "Failure", "Settings", "Summary", "run_batch"]
+
+BANDS_WAITING = 2  # for each file: one being encoded, one behind it
+# Least bytes per output pixel that a photo of each format takes on disk (smooth ones take less): used only to say
+# "disk full" before the work instead of after it.
+LEAST_BYTES_PER_PIXEL = {PhotoFormat.PNG: 0.1, PhotoFormat.JPEG: 0.02, PhotoFormat.WEBP: 0.01, PhotoFormat.TIFF: 0.1}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How photos are upscaled and written."""
+
+    scale: int
+    tile: int  # LR pixels, window side
+    halo: int  # LR pixels
+    batch: int = 1  # tiles in one engine call
+    quality: int = 95  # JPEG and WebP, 1 to 100
+    overwrite: bool = False  # do again what is there
+    load: int = 1  # decoding threads
+    save: int = 2  # encoding threads
+
+
+@dataclass(frozen=True)
+class Failure:
+    source: Path
+    reason: str  # a sentence without the file's name
+
+
+@dataclass
+class Summary:
+    """What a run has done so far."""
+
+    done: int = 0
+    skipped: int = 0  # their results were there
+    failures: list[Failure] = field(default_factory=list)
+    pixels: int = 0  # input pixels of the photos done
+    computed_pixels: int = 0  # input pixels that the engine ran, halos included
+    seconds: float = 0.0
+
+
+class Events(Protocol):
+    """Who is told what happens; called from one thread at a time."""
+
+    def started(self, job: Job, header: Header) -> None: ...
+
+    def advanced(self, pixels: int) -> None:
+        """So many input pixels were upscaled."""
+
+    def finished(self, job: Job, warnings: Sequence[str]) -> None: ...
+
+    def skipped(self, job: Job) -> None: ...
+
+    def failed(self, failure: Failure) -> None: ...
+
+
+class _End(Enum):
+    """What follows a file's last band."""
+
+    COMPLETE = auto()
+    ABANDONED = auto()
+
+
+class _Abandoned(Exception):
+    """The photo will not be finished: its partial file goes."""
+
+
+POLL_SECONDS = 0.2  # how often a waiting thread looks whether the other side is still there
+
+
+@dataclass
+class _Output:
+    """A file being written by an encoding thread."""
+
+    job: Job
+    photo: Photo
+    bands: Queue[Band | _End]
+    written: Future[None]
+
+    def put(self, item: Band | _End) -> None:
+        """Hand over a band, waiting for room. Returns at once when the encoder has failed: `written` knows why."""
+        while not self.written.done():
+            try:
+                return self.bands.put(item, timeout=POLL_SECONDS)
+            except Full:
+                continue
+
+
+def run_batch(jobs: Iterable[Job], stream: Stream, settings: Settings, events: Events, summary: Summary) -> None:
+    """Upscale every job's photo with the engine's `stream`, filling in `summary` as it goes.
+
+    Returns when all are done, skipped or failed. KeyboardInterrupt and the like pass through after the unfinished
+    files are removed. SRErrors of the engine fail the photo, not the run.
+    """
+    begun = time.monotonic()
+    loaders = ThreadPoolExecutor(settings.load, "decode")
+    savers = ThreadPoolExecutor(settings.save, "encode")
+    unfinished: deque[_Output] = deque()
+    stop = Event()
+    try:
+        for job, decoded in _decode_ahead(_to_do(jobs, settings, events, summary), loaders, settings):
+            try:
+                photo = decoded.result()
+                header = Header(photo.rgb.shape[0], photo.rgb.shape[1])
+                events.started(job, header)
+                output = _open_output(job, photo, savers, settings, stop)
+                unfinished.append(output)
+                _infer(output, stream, settings, events, summary)
+            except Exception as error:  # whatever it is, the other photos are done; _reason tells what was not foreseen
+                _fail(job, _reason(error), events, summary)
+            while len(unfinished) > settings.save or (unfinished and unfinished[0].written.done()):
+                _settle(unfinished.popleft(), events, summary)
+        while unfinished:
+            _settle(unfinished.popleft(), events, summary)
+    finally:
+        stop.set()
+        loaders.shutdown(cancel_futures=True)
+        savers.shutdown(cancel_futures=True)
+        summary.seconds += time.monotonic() - begun
+
+
+def _to_do(jobs: Iterable[Job], settings: Settings, events: Events, summary: Summary) -> Iterator[Job]:
+    for job in jobs:
+        if not settings.overwrite and job.target.exists():
+            summary.skipped += 1
+            events.skipped(job)
+        else:
+            yield job
+
+
+def _decode_ahead(
+    jobs: Iterator[Job], pool: ThreadPoolExecutor, settings: Settings
+) -> Iterator[tuple[Job, Future[Photo]]]:
+    """Jobs in order, each with its photo, decoded while the ones before are inferred."""
+    waiting: deque[tuple[Job, Future[Photo]]] = deque()
+    for job in jobs:
+        waiting.append((job, pool.submit(_check_and_decode, job, settings)))
+        if len(waiting) > settings.load:
+            yield waiting.popleft()
+    while waiting:
+        yield waiting.popleft()
+
+
+def _check_and_decode(job: Job, settings: Settings) -> Photo:
+    """Everything that can fail before inference fails here."""
+    header = probe(job.source)
+    check_size(header, job.format, settings.scale)
+    try:
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(job.target.parent).free
+    except OSError as error:
+        raise UnwritablePhoto(f"its folder {job.target.parent} cannot be made ({error.strerror})") from error
+    needed = header.height * header.width * settings.scale**2 * LEAST_BYTES_PER_PIXEL[job.format]
+    if free < needed:
+        raise UnwritablePhoto(
+            _disk_full(job, f"{free / 1e6:.1f} MB are free, at least {needed / 1e6:.1f} MB are needed")
+        )
+    return read_photo(job.source)
+
+
+def _open_output(job: Job, photo: Photo, pool: ThreadPoolExecutor, settings: Settings, stop: Event) -> _Output:
+    bands: Queue[Band | _End] = Queue(BANDS_WAITING)
+    return _Output(job, photo, bands, pool.submit(_write, job, photo, bands, settings, stop))
+
+
+def _infer(output: _Output, stream: Stream, settings: Settings, events: Events, summary: Summary) -> None:
+    """Run the photo's tiles and hand the bands to its encoder. An encoder that has failed ends it early."""
+    image = output.photo.rgb
+    end = _End.ABANDONED
+    try:
+        plan = plan_tiles(image.shape[0], image.shape[1], settings.tile, settings.halo)
+        with closing(upscale(image, stream, plan, settings.scale, settings.batch)) as bands:
+            for band in bands:
+                output.put(band)
+                events.advanced(len(band.pixels) // settings.scale * image.shape[1])
+                if output.written.done():
+                    return
+        summary.computed_pixels += plan.computed_pixels()
+        end = _End.COMPLETE
+    finally:
+        output.put(end)
+
+
+def _write(job: Job, photo: Photo, bands: Queue[Band | _End], settings: Settings, stop: Event) -> None:
+    """In an encoding thread: the bands become the file, which gets its name when it is complete."""
+    try:
+        with atomic_file(job.target) as partial, partial.open("wb") as file:
+            writer = open_writer(file, job.format, photo, settings.scale, settings.quality)
+            for band in _until_end(bands, stop):
+                writer.write(band.pixels)
+            writer.finish()
+    except OSError as error:
+        if isinstance(error, PhotoError):
+            raise
+        reason = error.strerror or str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UnwritablePhoto(_disk_full(job, reason)) from error
+        raise UnwritablePhoto(f"{job.target} cannot be written ({reason})") from error
+
+
+def _until_end(bands: Queue[Band | _End], stop: Event) -> Iterator[Band]:
+    """The bands of a file that is to be finished. Raises _Abandoned when it, or the whole run, was given up."""
+    while True:
+        try:
+            item = bands.get(timeout=POLL_SECONDS)
+        except Empty:
+            if stop.is_set():
+                raise _Abandoned from None
+            continue
+        if item is _End.COMPLETE:
+            return
+        if item is _End.ABANDONED:
+            raise _Abandoned
+        assert isinstance(item, Band)
+        yield item
+
+
+def _disk_full(job: Job, detail: str) -> str:
+    return f"no space left in {job.target.parent} ({detail}); free some and run the same command again"
+
+
+def _settle(output: _Output, events: Events, summary: Summary) -> None:
+    """Wait for a file and report it. One whose inference failed was reported already."""
+    try:
+        output.written.result()
+    except _Abandoned:
+        return None
+    except Exception as error:
+        return _fail(output.job, _reason(error), events, summary)
+    summary.done += 1
+    summary.pixels += output.photo.rgb.shape[0] * output.photo.rgb.shape[1]
+    events.finished(output.job, output.photo.warnings)
+
+
+def _fail(job: Job, reason: str, events: Events, summary: Summary) -> None:
+    failure = Failure(job.source, reason)
+    summary.failures.append(failure)
+    events.failed(failure)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, SRError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "too large for this machine's memory; try a smaller --tile, or --format png, which streams"
+    return f"unexpected {type(error).__name__}: {error}; please report this with the photo"

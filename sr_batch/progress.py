@@ -1,0 +1,201 @@
+"""Progress on stderr: a live bar on a terminal, a plain line every few seconds elsewhere. Implements pipeline.Events.
+
+Amounts are input megapixels (MP): photos differ too much in size for their number to tell the time left. How many
+there will be is found out by reading the headers in a thread while the first photos are done.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING, TextIO
+
+from sr_batch.errors import UnreadablePhoto
+from sr_batch.folders import Job
+from sr_batch.photos import Header, probe
+from sr_batch.pipeline import Failure
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+__all__ = ["Reporter", "printable", "reporter"]
+
+PLAIN_INTERVAL_SECONDS = 10.0
+MEGA = 1e6
+
+
+def printable(name: str | Path) -> str:
+    """A file's name on one line: control characters and undecodable bytes as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+
+
+@contextmanager
+def reporter(jobs: Sequence[Job], *, quiet: bool, verbose: bool, stream: TextIO = sys.stderr) -> Iterator[Reporter]:
+    """The reporter that fits this output; its display ends with the block. `quiet`: failures only."""
+    forecast = _Forecast(jobs)
+    if quiet or not stream.isatty():
+        with forecast:
+            yield _PlainReporter(forecast, stream, quiet=quiet, verbose=verbose)
+        return
+    from rich.console import Console
+
+    console = Console(file=stream, highlight=False)
+    with forecast, _bar(console) as bar:
+        yield _BarReporter(forecast, console, bar, verbose=verbose)
+
+
+class Reporter:
+    """Says what happens to each photo. The classes below add how far the whole is."""
+
+    def __init__(self, forecast: _Forecast, *, quiet: bool, verbose: bool) -> None:
+        self._forecast = forecast
+        self._quiet, self._verbose = quiet, verbose
+        self._photos_over = 0
+        self._pixels_done = 0
+
+    def say(self, line: str) -> None:
+        """Print one line, above the bar where there is one."""
+        raise NotImplementedError
+
+    def tick(self) -> None:
+        """Show how far the whole is."""
+
+    def started(self, job: Job, header: Header) -> None:
+        if self._verbose:
+            self.say(f"upscaling {printable(job.source)} ({header.width}x{header.height})")
+        self.tick()
+
+    def advanced(self, pixels: int) -> None:
+        self._pixels_done += pixels
+        self.tick()
+
+    def finished(self, job: Job, warnings: Sequence[str]) -> None:
+        self._photos_over += 1
+        if warnings and not self._quiet:
+            self.say(f"note: {printable(job.source)}: {'; '.join(warnings)}")
+        if self._verbose:
+            self.say(f"done {printable(job.target)}")
+        self.tick()
+
+    def skipped(self, job: Job) -> None:
+        self._photos_over += 1
+        self._forecast.leave_out(job)
+        if self._verbose:
+            self.say(f"already there: {printable(job.target)}")
+
+    def failed(self, failure: Failure) -> None:
+        self._photos_over += 1
+        self.say(f"failed: {printable(failure.source)}: {printable(failure.reason)}")
+        self.tick()
+
+
+class _PlainReporter(Reporter):
+    def __init__(self, forecast: _Forecast, stream: TextIO, *, quiet: bool, verbose: bool) -> None:
+        super().__init__(forecast, quiet=quiet, verbose=verbose)
+        self._stream = stream
+        self._begun = self._last_line = time.monotonic()
+
+    def say(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        if self._quiet or now - self._last_line < PLAIN_INTERVAL_SECONDS:
+            return
+        self._last_line = now
+        done, total = self._pixels_done / MEGA, self._forecast.pixels() / MEGA
+        speed = done / (now - self._begun)
+        left = f", about {_duration((total - done) / speed)} left" if speed and total > done else ""
+        photos = f"{self._photos_over} of {self._forecast.photos} photos"
+        self.say(f"{photos}, {done:.1f} of {total:.1f} MP, {speed:.3f} MP/s{left}")
+
+
+class _BarReporter(Reporter):
+    def __init__(self, forecast: _Forecast, console: Console, bar: Progress, *, verbose: bool) -> None:
+        super().__init__(forecast, quiet=False, verbose=verbose)
+        self._console, self._bar = console, bar
+        self._task = bar.add_task("", total=None, photos="")
+
+    def say(self, line: str) -> None:
+        self._console.print(line, markup=False, soft_wrap=True)
+
+    def tick(self) -> None:
+        self._bar.update(
+            self._task,
+            completed=self._pixels_done / MEGA,
+            total=max(self._forecast.pixels(), self._pixels_done, 1) / MEGA,
+            photos=f"{self._photos_over}/{self._forecast.photos} photos",
+        )
+
+
+def _bar(console: Console) -> Progress:
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.completed:.1f}/{task.total or 0:.1f} MP  {task.speed or 0:.3f} MP/s")
+
+    columns = (TextColumn("{task.fields[photos]}"), BarColumn(), Speed(), TimeElapsedColumn(), TimeRemainingColumn())
+    # The engine takes seconds for a tile on a slow CPU: the speed is taken over half a minute.
+    return Progress(*columns, console=console, speed_estimate_period=30.0)
+
+
+class _Forecast:
+    """How many pixels there are to do, read from the headers in a thread. A context manager."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._jobs = jobs
+        self._sizes: dict[Path, int] = {}
+        self._left_out: set[Path] = set()
+        self._stop = Event()
+        self._thread = Thread(target=self._read_headers, name="forecast", daemon=True)
+        self.photos = len(jobs)
+
+    def leave_out(self, job: Job) -> None:
+        """This photo is not to be done."""
+        self._left_out.add(job.source)
+
+    def pixels(self) -> int:
+        """Pixels of all photos that are to be done; until all headers are read, taken from those that are."""
+        sizes = list(self._sizes.items())
+        known = sum(size for source, size in sizes if source not in self._left_out)
+        unread = len(self._jobs) - len(sizes)
+        return known + (unread * sum(size for _, size in sizes) // len(sizes) if sizes else 0)
+
+    def _read_headers(self) -> None:
+        for job in self._jobs:
+            if self._stop.is_set():
+                return
+            try:
+                header = probe(job.source)
+                self._sizes[job.source] = header.height * header.width
+            except UnreadablePhoto:
+                self._sizes[job.source] = 0  # its own turn will say why
+
+    def __enter__(self) -> _Forecast:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

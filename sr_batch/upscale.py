@@ -1,0 +1,57 @@
+"""The upscale loop: one image through an engine, tile by tile, given out as bands of finished rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sr_batch.tiles import Tile, TilePlan
+
+__all__ = ["Band", "upscale"]
+
+Pixels = NDArray[np.uint8]
+Stream = Callable[[Iterable[Pixels]], Generator[Pixels]]  # sr_export.engines.Engine.stream, or any stand-in
+
+
+@dataclass(frozen=True)
+class Band:
+    """Finished rows of the output, from `top` (in output pixels) down. Belongs to whoever gets it."""
+
+    top: int
+    pixels: Pixels  # [rows, scale·w, 3]
+
+
+def upscale(image: Pixels, stream: Stream, plan: TilePlan, scale: int, batch: int = 1) -> Generator[Band]:
+    """Run uint8 [h, w, 3] RGB through `stream` and yield the uint8 [scale·h, scale·w, 3] output in bands, top down.
+
+    The plan must be for this image. Up to `batch` tiles go in one call; all tiles of a plan have the same shape.
+    Holds one band and the engine's results in flight; what the stream raises passes through.
+    """
+    width = image.shape[1]
+    tiles = iter(plan)
+    band = np.empty((0, 0, 3), dtype=np.uint8)
+    with closing(stream(_batches(image, plan, batch))) as results:
+        for result in results:
+            for pixels, tile in zip(result, islice(tiles, len(result)), strict=True):
+                if tile.columns.keep_start == 0:
+                    rows = (tile.rows.keep_stop - tile.rows.keep_start) * scale
+                    band = np.empty((rows, width * scale, 3), dtype=np.uint8)
+                core = pixels[tile.rows.core_in_result(scale), tile.columns.core_in_result(scale)]
+                band[:, tile.columns.core_in_output(scale)] = core
+                if tile.columns.keep_stop == width:
+                    yield Band(tile.rows.keep_start * scale, band)
+
+
+def _batches(image: Pixels, plan: TilePlan, batch: int) -> Iterator[Pixels]:
+    tiles = iter(plan)
+    while group := list(islice(tiles, batch)):
+        yield np.stack([_window(image, tile) for tile in group])
+
+
+def _window(image: Pixels, tile: Tile) -> Pixels:
+    return image[tile.rows.window(), tile.columns.window()]
