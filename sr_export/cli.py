@@ -1,26 +1,30 @@
-"""`sr-export`: what a checkpoint becomes. Only here is text printed and the process ended."""
+"""`sr-export`: what a checkpoint becomes. Only here is text printed and the process ended.
+
+Exit codes: 0 done, 1 a parity gate was not passed, 2 usage or something not available, 130 interrupted.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
 __all__ = ["main"]
 
-DONE, USAGE, INTERRUPTED = 0, 2, 130
+DONE, NOT_PASSED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command and end the process: 0 done, 2 usage or a file that cannot be used, 130 interrupted."""
+    """Run the command and end the process with its exit code."""
     options = _parser().parse_args(arguments)
     from sr_train.errors import SRError
 
+    command: Callable[[argparse.Namespace], int] = options.command
     try:
-        sys.exit(_onnx(options))
+        sys.exit(command(options))
     except SRError as error:
         print(f"sr-export: {error}", file=sys.stderr)
         sys.exit(USAGE)
@@ -30,27 +34,51 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _onnx(options: argparse.Namespace) -> int:
-    from sr_export.model import find_model, write_onnx
+    from sr_export.export import OnnxOptions, export_model
+    from sr_export.model import find_model
+    from sr_export.shape import BatchShape
 
+    fixed = BatchShape.parse(options.static) if options.static else None
+    chosen = OnnxOptions(options.door, options.precision, fixed, options.fp32_io, tuple(options.keep_fp32))
     model = find_model(options.checkpoint)
-    target = options.output or Path(f"{model.name}.{options.door}.onnx")
-    facts = write_onnx(model, target, options.door)
-    halo = f"halo {facts.halo} (measured: {facts.halo_measured})"
-    print(f"{target}: {facts.door} door, {facts.scale}x, {halo}, {facts.precision}")
+    name = f"{model.name}.{options.door}{'.fp16' if options.precision == 'fp16' else ''}.onnx"
+    target = options.output or Path(name)
+    written = export_model(model, target, chosen, _say)
+    facts = written.facts
+    print(f"{target}: {facts.door} door, {facts.scale}x, halo {facts.halo} (measured: {facts.halo_measured}), "
+          f"{facts.precision}")  # fmt: skip
+    if written.difference is not None:
+        print(f"compared with torch fp32: {written.difference}")
+    if written.tightest is not None:
+        print(f"fp16 headroom: {written.tightest.headroom:.0f} times, least in {written.tightest.name}")
     return DONE
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sr-export",
-        description="Turn a checkpoint into files that run elsewhere. This release writes ONNX in fp32; "
-        "TensorRT plans, fp16 and parity reports come with a later one.",
+        description="Turn a checkpoint into files that run elsewhere, and prove that each gives PyTorch's pictures.",
+        epilog="exit codes: 0 done, 1 a parity gate was not passed, 2 usage or not available, 130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"sr-toolkit {version('sr-toolkit')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    onnx = commands.add_parser("onnx", help="one ONNX file, fp32, any batch and size")
+    _add_onnx(commands.add_parser("onnx", help="one ONNX file, checked and compared with torch"))
+    return parser
+
+
+def _add_onnx(onnx: argparse.ArgumentParser) -> None:
+    onnx.set_defaults(command=_onnx)
     onnx.add_argument("checkpoint", help="a .safetensors checkpoint or a shipped model's name")
-    onnx.add_argument("-o", "--output", type=Path, help="the file to write (NAME.DOOR.onnx)")
+    onnx.add_argument("-o", "--output", type=Path, help="the file to write (NAME.DOOR[.fp16].onnx)")
     onnx.add_argument("--door", choices=("float", "pixel"), default="float",
                       help="float: NCHW RGB in [0, 1]; pixel: uint8 NHWC RGB (float)")  # fmt: skip
-    return parser
+    onnx.add_argument("--precision", choices=("fp32", "fp16"), default="fp32",
+                      help="fp16: weights and arithmetic in half, refused when overflow is near (fp32)")  # fmt: skip
+    onnx.add_argument("--static", metavar="NxHxW", help="only this batch, height and width (any)")
+    onnx.add_argument("--fp32-io", action="store_true", help="an fp16 float door that takes and gives float32")
+    onnx.add_argument("--keep-fp32", action="append", default=[], metavar="PART",
+                      help="a part of an fp16 network that computes in float32, e.g. body.3")  # fmt: skip

@@ -64,8 +64,13 @@ class PixelDoor(nn.Module):
         self.core = core
         self.scale = core.scale
 
+    def float_dtype(self) -> torch.dtype:
+        """What the core takes: the float type of its weights; half where only some of them are (sr_export.fp16)."""
+        types = {parameter.dtype for parameter in self.core.parameters()}
+        return torch.float16 if torch.float16 in types else types.pop()
+
     def forward(self, pixels: Tensor) -> Tensor:
-        x = pixels.to(next(self.core.parameters()).dtype).permute(0, 3, 1, 2) / PIXEL_MAX
+        x = pixels.to(self.float_dtype()).permute(0, 3, 1, 2) / PIXEL_MAX
         y: Tensor = (self.core(x) * PIXEL_MAX).clamp(0.0, PIXEL_MAX).round()
         return y.permute(0, 2, 3, 1).to(torch.uint8)
 

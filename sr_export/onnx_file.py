@@ -20,6 +20,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from sr_export.errors import ModelError
+from sr_export.shape import BatchShape
 
 if TYPE_CHECKING:
     from sr_export.deploy import PixelDoor
@@ -46,18 +47,22 @@ class OnnxFacts:
     source_sha256: str  # of the checkpoint or ONNX file that this came from
 
 
-def export_onnx(deployed: PixelDoor, path: Path, facts: OnnxFacts) -> None:
-    """Write the deployed graph with the door that `facts` names, dynamic n, h, w, and the facts as metadata.
+def export_onnx(deployed: PixelDoor, path: Path, facts: OnnxFacts, fixed: BatchShape | None = None) -> None:
+    """Write the deployed graph with the door that `facts` names, and the facts as metadata.
 
-    The graph takes `input` and gives `output`: float NCHW or uint8 NHWC (see sr_export.deploy). One file, no external
-    data, no source paths. Raises ModelError if the exporter does not give what was asked for.
+    The graph takes `input` and gives `output`: float NCHW or uint8 NHWC (see sr_export.deploy), in the float type of
+    the weights; dynamic n, h, w unless `fixed`. One file, no external data, no source paths. Raises ModelError if the
+    exporter does not give what was asked for.
     """
     import torch  # seconds to import, and needed only when a file is really made
 
     pixel = facts.door == "pixel"
     module = deployed if pixel else deployed.core
     n, h, w = (torch.export.Dim(name, min=1, max=m) for name, m in (("n", MAX_BATCH), ("h", MAX_SIDE), ("w", MAX_SIDE)))
-    example = torch.zeros(2, 24, 40, 3, dtype=torch.uint8) if pixel else torch.zeros(2, 3, 24, 40)
+    shape = (fixed or BatchShape(2, 24, 40)).nhwc()
+    example = torch.zeros(shape, dtype=torch.uint8)
+    if not pixel:
+        example = example.permute(0, 3, 1, 2).contiguous().to(deployed.float_dtype())
     dynamic = {0: n, 1: h, 2: w} if pixel else {0: n, 2: h, 3: w}
     with _quiet_exporter():
         program = torch.onnx.export(
@@ -66,7 +71,7 @@ def export_onnx(deployed: PixelDoor, path: Path, facts: OnnxFacts) -> None:
             dynamo=True,
             opset_version=OPSET,
             external_data=False,
-            dynamic_shapes=(dynamic,),
+            dynamic_shapes=(dynamic,) if fixed is None else None,
             input_names=[INPUT],
             output_names=[OUTPUT],
             verbose=False,
