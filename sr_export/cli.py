@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
@@ -54,6 +55,44 @@ def _onnx(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _trt(options: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from sr_export.export import fp16_onnx
+    from sr_export.flavour import Flavour
+    from sr_export.gpu import ask_driver
+    from sr_export.model import find_model, prepare
+    from sr_export.plan import PlanOptions, Profile, write_plan
+    from sr_export.shape import BatchShape
+
+    shape = replace(BatchShape.parse(options.tile), count=options.batch)
+    profile = Profile.up_to(shape) if options.dynamic else Profile.fixed(shape)
+    capabilities = tuple(options.compute_capability.split(",")) if options.compute_capability else ()
+    chosen = PlanOptions(Flavour(options.flavour), profile, capabilities, options.level, portable=options.portable)
+    prepared = prepare(find_model(options.checkpoint), _say)
+    onnx_path = fp16_onnx(prepared, _say) if options.precision == "fp16" else prepared.onnx_path
+    target = options.output or Path(f"{prepared.model.name}.{options.precision}.{shape}.{options.flavour}.plan")
+    gpu = next(iter(ask_driver().gpus), None)
+    _say(f"building a {options.flavour} plan for {profile}")
+    with _build_progress() as progress:
+        version = write_plan(prepared.model.name, onnx_path, chosen, target, gpu, progress)
+    print(f"{target}: {options.flavour} {version}, {options.precision}, pixel door, {profile}")
+    return DONE
+
+
+@contextmanager
+def _build_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A live line of TensorRT's phases on a terminal; nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("TensorRT", total=None)
+        yield lambda phase, done, steps: bar.update(task, description=phase, completed=done, total=steps or None)
+
+
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -67,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sr-toolkit {version('sr-toolkit')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_onnx(commands.add_parser("onnx", help="one ONNX file, checked and compared with torch"))
+    _add_trt(commands.add_parser("trt", help="a TensorRT or TensorRT-RTX plan"))
     return parser
 
 
@@ -82,3 +122,24 @@ def _add_onnx(onnx: argparse.ArgumentParser) -> None:
     onnx.add_argument("--fp32-io", action="store_true", help="an fp16 float door that takes and gives float32")
     onnx.add_argument("--keep-fp32", action="append", default=[], metavar="PART",
                       help="a part of an fp16 network that computes in float32, e.g. body.3")  # fmt: skip
+
+
+def _add_trt(trt: argparse.ArgumentParser) -> None:
+    trt.set_defaults(command=_trt)
+    trt.add_argument("checkpoint", help="a .safetensors checkpoint, .onnx file or a shipped model's name")
+    trt.add_argument("--flavour", choices=("trt", "rtx"), default="trt",
+                     help="trt: TensorRT, on the GPU that it is for; rtx: TensorRT-RTX, anywhere (trt)")  # fmt: skip
+    trt.add_argument("--tile", default="256x256", metavar="HxW", help="input pixels (256x256)")
+    trt.add_argument("--batch", type=int, default=1, metavar="N", help="tiles in one call (1)")
+    trt.add_argument(
+        "--dynamic", action="store_true", help="take every shape up to this one, not only this one; slower"
+    )
+    trt.add_argument("--precision", choices=("fp16", "fp32"), default="fp16", help="of the network (fp16)")
+    trt.add_argument("--compute-capability", metavar="X.Y[,X.Y]",
+                     help="rtx: GPUs to build for, e.g. 8.9,12.0 (any from 8.0 on)")  # fmt: skip
+    trt.add_argument(
+        "--level", type=int, choices=range(6), default=3, help="trt: how long to look for fast kernels (3)"
+    )
+    trt.add_argument("--portable", action="store_true",
+                     help="trt: for every GPU of the same compute capability; slower")  # fmt: skip
+    trt.add_argument("-o", "--output", type=Path, help="the file to write (NAME.PRECISION.SHAPE.FLAVOUR.plan)")

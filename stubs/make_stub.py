@@ -36,6 +36,7 @@ RETURNS = {
     "create_runtime_cache": "IRuntimeCache",
     "get_runtime_cache": "IRuntimeCache",
     "get_error": "ParserError",
+    "get_timing_cache": "ITimingCache",
     "create_timing_cache": "ITimingCache",
     "get_engine_validity": "tuple[EngineValidity, typing.Any]",  # "tuple of (EngineValidity, diagnostics)"
     "deserialize_cuda_engine": "ICudaEngine | None",  # "The ICudaEngine, or None if it could not be deserialized"

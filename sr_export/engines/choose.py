@@ -18,6 +18,7 @@ import numpy as np
 from sr_export.derived import derived_file
 from sr_export.engines.base import Engine, EngineName, Precision
 from sr_export.errors import EngineUnavailable
+from sr_export.flavour import Flavour, refuse_without_gpu
 from sr_export.machine import cpu_threads, has_nvidia_driver
 from sr_export.model import ModelKind, Prepared
 from sr_export.parity import Difference, compare
@@ -55,11 +56,11 @@ def open_engine(
 
 
 def refuse_what_is_not_built(engine: EngineName | Auto, precision: Precision | Auto) -> None:
-    """Raise EngineUnavailable for what a later release brings; cheap: can be asked before a model is made."""
+    """Raise EngineUnavailable for what cannot be had here; cheap: can be asked before a model is made."""
     if precision is Precision.INT8:
         raise EngineUnavailable("int8 comes with the calibration release; use --precision auto")
     if engine in (EngineName.TRT, EngineName.RTX):
-        raise EngineUnavailable(f"engine {engine} comes with the TensorRT release; use --engine auto")
+        refuse_without_gpu(Flavour(engine))
 
 
 def _choose(prepared: Prepared, device: str, explain: Explain) -> EngineName:
