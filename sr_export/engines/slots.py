@@ -1,0 +1,169 @@
+"""Slots: how batches flow through execution contexts so that upload, compute and download overlap. Knows no TensorRT.
+
+Each slot has its own context, stream, pinned host buffers, device buffers and CUDA graph. One batch is in each slot:
+
+    batch ──host_in──copy──▶ device_in ──launch or replay──▶ device_out ──copy──▶ host_out ──▶ result
+            └─────────────── all on the slot's stream; only reading host_out waits for it ──┘
+
+Buffers have the largest shape that the contexts take; addresses never change, so a graph stays valid for a shape.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sr_export.engines.base import Pixels
+from sr_export.errors import EngineFailed
+from sr_export.shape import BatchShape
+
+__all__ = ["Context", "Device", "SlotRunner", "Stream"]
+
+Launch = Callable[[], None]
+
+
+class Context(Protocol):
+    """What we call of a TensorRT execution context; the names are TensorRT's."""
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool: ...
+
+    def set_tensor_address(self, name: str, memory: int) -> bool: ...
+
+    def execute_async_v3(self, stream_handle: int) -> bool: ...
+
+
+class Stream(Protocol):
+    """An ordered queue of work on the device."""
+
+    @property
+    def handle(self) -> int: ...
+
+    def copy(self, source: Tensor, target: Tensor) -> None:
+        """Queue a copy between host and device memory of one size."""
+
+    def run(self, launch: Launch) -> None:
+        """Let `launch` queue its work here."""
+
+    def capture(self, launch: Launch) -> Launch:
+        """Record what `launch` queues, without running it; the result queues all of it at once."""
+
+    def synchronize(self) -> None:
+        """Wait until all that was queued is done."""
+
+
+class Device(Protocol):
+    """Where memory and streams come from."""
+
+    def host_buffer(self, size: int) -> Tensor:
+        """Pinned uint8 memory, zeroed."""
+
+    def device_buffer(self, size: int) -> Tensor:
+        """uint8 memory on the device, zeroed."""
+
+    def stream(self) -> Stream: ...
+
+
+class _Slot:
+    """One context and its buffers. `graph` belongs to `shape`."""
+
+    def __init__(self, context: Context, device: Device, names: tuple[str, str], most: BatchShape, scale: int) -> None:
+        inputs, outputs = int(np.prod(most.nhwc())), int(np.prod(most.nhwc(scale)))
+        self.context, self.stream = context, device.stream()
+        self.host_in, self.host_out = device.host_buffer(inputs), device.host_buffer(outputs)
+        self.device_in, self.device_out = device.device_buffer(inputs), device.device_buffer(outputs)
+        self.shape: BatchShape | None = None
+        self.graph: Launch | None = None
+        self.filled = 0  # images of the batch in flight
+        for name, memory in zip(names, (self.device_in, self.device_out), strict=True):
+            if not context.set_tensor_address(name, memory.data_ptr()):
+                raise EngineFailed(f"TensorRT does not take memory for tensor '{name}'")
+
+
+class SlotRunner:
+    """Runs batches through the contexts of one plan, one slot for each context.
+
+    A batch may have fewer images than `most.count`: it runs in the full shape, and what the other images give is not
+    looked at. Images do not influence each other, so this is exact. Height and width are the batch's own: a network
+    pads with zeros in every layer, so a larger image with the batch in its corner would give other pixels.
+    """
+
+    def __init__(
+        self,
+        contexts: Sequence[Context],
+        device: Device,
+        names: tuple[str, str],  # of the input and the output tensor
+        most: BatchShape,  # the largest shape that the contexts take
+        scale: int,
+        graphs: bool = True,  # replay a CUDA graph from the second batch of a shape on
+    ) -> None:
+        self.most = most
+        self._input, self._scale, self._graphs = names[0], scale, graphs
+        self._slots = [_Slot(context, device, names, most, scale) for context in contexts]
+
+    def stream(self, batches: Iterable[Pixels]) -> Generator[Pixels]:
+        """See sr_export.engines.base.Engine. Batches of up to `most.count` images, heights and widths within `most`."""
+        free = deque(self._slots)
+        running: deque[_Slot] = deque()
+        try:
+            for batch in batches:
+                slot = free.popleft()
+                running.append(slot)
+                self._start(slot, batch)
+                if not free:
+                    yield self._finish(running[0])
+                    free.append(running.popleft())
+            while running:
+                yield self._finish(running[0])
+                running.popleft()
+        finally:
+            for slot in running:  # the stream was abandoned: nothing may write into the buffers later
+                slot.stream.synchronize()
+
+    def _start(self, slot: _Slot, batch: Pixels) -> None:
+        shape = BatchShape(self.most.count, *batch.shape[1:3])
+        if not self.most.holds(BatchShape(*batch.shape[:3])):
+            raise EngineFailed(
+                f"a batch of {'x'.join(map(str, batch.shape[:3]))} is larger than this engine's {self.most}; "
+                "use a smaller --tile"
+            )
+        slot.filled = len(batch)
+        host = slot.host_in[: batch.size]
+        host.copy_(torch.from_numpy(np.ascontiguousarray(batch)).reshape(-1))
+        slot.stream.copy(host, slot.device_in[: batch.size])
+        self._launch(slot, shape)
+        size = slot.filled * shape.height * shape.width * 3 * self._scale**2
+        slot.stream.copy(slot.device_out[:size], slot.host_out[:size])
+
+    def _launch(self, slot: _Slot, shape: BatchShape) -> None:
+        """Queue the network. The first batch of a shape is enqueued plainly: TensorRT sets itself up in it, and what
+        it does then must not be part of a graph."""
+        if slot.shape != shape:
+            slot.stream.synchronize()
+            if not slot.context.set_input_shape(self._input, shape.nhwc()):
+                raise EngineFailed(f"TensorRT does not take {shape} in this plan; use a smaller --tile")
+            slot.shape, slot.graph = shape, None
+            slot.stream.run(lambda: self._enqueue(slot))
+        elif not self._graphs:
+            slot.stream.run(lambda: self._enqueue(slot))
+        else:
+            if slot.graph is None:
+                slot.stream.synchronize()
+                slot.graph = slot.stream.capture(lambda: self._enqueue(slot))
+            slot.graph()
+
+    @staticmethod
+    def _enqueue(slot: _Slot) -> None:
+        if not slot.context.execute_async_v3(slot.stream.handle):
+            raise EngineFailed("TensorRT refuses to run the network; its reason is in its log")
+
+    def _finish(self, slot: _Slot) -> Pixels:
+        slot.stream.synchronize()  # the only wait for the GPU
+        assert slot.shape is not None
+        shape = BatchShape(slot.filled, slot.shape.height, slot.shape.width).nhwc(self._scale)
+        result: Pixels = slot.host_out[: int(np.prod(shape))].numpy().reshape(shape)
+        return result
