@@ -63,8 +63,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _upscale(options: argparse.Namespace) -> int:
     from sr_batch.folders import check_inputs, find_jobs
-    from sr_batch.pipeline import Failure, Summary, run_batch
     from sr_batch.photos import use_own_limits
+    from sr_batch.pipeline import Failure, Summary, run_batch
     from sr_batch.progress import printable, reporter
     from sr_export.engines import EngineName, Precision, open_engine, refuse_what_is_not_built
     from sr_export.model import find_model, prepare

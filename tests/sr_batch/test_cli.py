@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +17,15 @@ import pytest
 from PIL import Image
 
 from sr_batch.cli import main
+from sr_export.model import Prepared
 from tests.conftest import random_pixels
 
 Run = tuple[int, str, str]  # exit code, stdout, stderr
+Command = Callable[..., Run]
 
 
 @pytest.fixture
-def sr_batch(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def sr_batch(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs the command with the tiny model: (exit code, stdout, stderr)."""
     monkeypatch.setattr(signal, "signal", lambda *_: None)
 
@@ -54,7 +56,7 @@ def _is_complete(path: Path) -> bool:
     return True
 
 
-def test_a_folder_of_all_kinds_comes_out_four_times_larger(sr_batch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_folder_of_all_kinds_comes_out_four_times_larger(sr_batch: Command, tmp_path: Path) -> None:
     for index, suffix in enumerate((".jpg", ".png", ".webp", ".tif")):
         _photo(tmp_path / "photos" / "sub" / f"{index}{suffix}", 20 + index, 33)
     code, _, err = sr_batch(tmp_path / "photos")
@@ -71,7 +73,7 @@ def test_a_folder_of_all_kinds_comes_out_four_times_larger(sr_batch, tmp_path: P
     assert before == {name: (tmp_path / "photos" / name).read_bytes() for name in _tree(tmp_path / "photos")}
 
 
-def test_the_pixels_are_the_networks(sr_batch, tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_pixels_are_the_networks(sr_batch: Command, tiny: Prepared, tmp_path: Path) -> None:
     import torch
 
     from sr_export.deploy import deploy
@@ -85,7 +87,7 @@ def test_the_pixels_are_the_networks(sr_batch, tiny, tmp_path: Path) -> None:  #
         assert np.abs(np.asarray(image).astype(int) - expected).max() <= 1
 
 
-def test_other_upscalers_flags_work(sr_batch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_other_upscalers_flags_work(sr_batch: Command, tmp_path: Path) -> None:
     _photo(tmp_path / "a.png")
     out = tmp_path / "out"
     code, _, err = sr_batch(
@@ -94,7 +96,7 @@ def test_other_upscalers_flags_work(sr_batch, tmp_path: Path) -> None:  # type: 
     assert (code, _tree(out)) == (0, ["a.jpg"]), err
 
 
-def test_a_dry_run_says_everything_and_writes_nothing(sr_batch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_dry_run_says_everything_and_writes_nothing(sr_batch: Command, tmp_path: Path) -> None:
     _photo(tmp_path / "p" / "a.png")
     (tmp_path / "p" / "bad.jpg").write_text("text")
     code, out, _ = sr_batch(tmp_path / "p", "--dry-run")
@@ -104,7 +106,7 @@ def test_a_dry_run_says_everything_and_writes_nothing(sr_batch, tmp_path: Path) 
     assert not (tmp_path / "p_x4").exists()
 
 
-def test_quiet_says_only_what_failed(sr_batch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_quiet_says_only_what_failed(sr_batch: Command, tmp_path: Path) -> None:
     _photo(tmp_path / "p" / "a.png")
     assert sr_batch(tmp_path / "p", "-q") == (0, "", "")
     (tmp_path / "p" / "bad.jpg").write_text("text")
@@ -127,8 +129,8 @@ def test_quiet_says_only_what_failed(sr_batch, tmp_path: Path) -> None:  # type:
         ([], "no input given"),
     ],
 )
-def test_bad_usage_is_one_sentence_and_code_2(  # type: ignore[no-untyped-def]
-    sr_batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+def test_bad_usage_is_one_sentence_and_code_2(
+    sr_batch: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
 ) -> None:
     _photo(tmp_path / "p" / "a.png")
     (tmp_path / "empty").mkdir()
@@ -146,7 +148,7 @@ def test_bad_usage_is_one_sentence_and_code_2(  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize(
     "arguments", [["p", "-t", "x"], ["p", "-j", "1:2"], ["p", "--quality", "0"], ["p", "--batch", "0"]]
 )
-def test_values_that_cannot_be_meant_are_code_2(sr_batch, tmp_path: Path, arguments: list[str]) -> None:  # type: ignore[no-untyped-def]
+def test_values_that_cannot_be_meant_are_code_2(sr_batch: Command, arguments: list[str]) -> None:
     code, _, err = sr_batch(*arguments)
     assert code == 2
     assert "sr-batch: error: argument" in err
@@ -156,7 +158,7 @@ def test_values_that_cannot_be_meant_are_code_2(sr_batch, tmp_path: Path, argume
     ("name", "words"),
     [("srresnt", "did you mean 'srresnet'"), ("broken.safetensors", "truncated, damaged"), ("w.pth", "pickled")],
 )
-def test_a_model_that_cannot_be_used_is_code_2(sr_batch, tmp_path: Path, name: str, words: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_model_that_cannot_be_used_is_code_2(sr_batch: Command, tmp_path: Path, name: str, words: str) -> None:
     import torch
 
     _photo(tmp_path / "a.png")
@@ -168,7 +170,7 @@ def test_a_model_that_cannot_be_used_is_code_2(sr_batch, tmp_path: Path, name: s
     assert words in err
 
 
-def test_a_folder_full_of_trouble_is_done_as_far_as_it_can_be(sr_batch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_folder_full_of_trouble_is_done_as_far_as_it_can_be(sr_batch: Command, tmp_path: Path) -> None:
     """Each bad file is one sentence with its name; all the good ones are done; code 1; nothing half-written."""
     p = tmp_path / "p"
     good = [
@@ -203,7 +205,7 @@ def test_a_folder_full_of_trouble_is_done_as_far_as_it_can_be(sr_batch, tmp_path
         assert image.size == (4, 4)
 
 
-def test_two_photos_with_one_result_are_both_done_and_nothing_is_overwritten(sr_batch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_two_photos_with_one_result_are_both_done_and_nothing_is_overwritten(sr_batch: Command, tmp_path: Path) -> None:
     _photo(tmp_path / "p" / "a.jpg", 8, 8)
     _photo(tmp_path / "p" / "a.png", 9, 9)
     code, _, err = sr_batch(tmp_path / "p", "-f", "png")
@@ -212,7 +214,7 @@ def test_two_photos_with_one_result_are_both_done_and_nothing_is_overwritten(sr_
     assert err.count("another photo would have the same result") == 2
 
 
-def test_an_output_folder_inside_the_input_folder_is_not_upscaled_again(sr_batch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_an_output_folder_inside_the_input_folder_is_not_upscaled_again(sr_batch: Command, tmp_path: Path) -> None:
     _photo(tmp_path / "p" / "a.png")
     for _ in range(2):
         code, _, _ = sr_batch(tmp_path / "p", "-o", tmp_path / "p" / "big")
@@ -220,7 +222,7 @@ def test_an_output_folder_inside_the_input_folder_is_not_upscaled_again(sr_batch
     assert _tree(tmp_path / "p") == ["a.png", "big/a.png"]
 
 
-def test_a_name_too_long_for_its_result_fails_alone(sr_batch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_name_too_long_for_its_result_fails_alone(sr_batch: Command, tmp_path: Path) -> None:
     _photo(tmp_path / "p" / ("x" * 251 + ".png"))
     _photo(tmp_path / "p" / "short.png")
     code, _, err = sr_batch(tmp_path / "p", "--suffix", "_large")
@@ -246,7 +248,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_is_a_sentence_and_what_fits_is_done(sr_batch, small_disk: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_full_disk_is_a_sentence_and_what_fits_is_done(sr_batch: Command, small_disk: Path, tmp_path: Path) -> None:
     for index, side in enumerate((20, 300, 500, 20)):
         noise = np.random.default_rng(index).integers(0, 256, (side, side, 3), dtype=np.uint8)
         path = tmp_path / "p" / f"{index}.png"
@@ -275,8 +277,8 @@ def locked_folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_folder_without_permission_is_a_sentence_for_each_photo(
-    sr_batch, locked_folder: Path, tmp_path: Path
-) -> None:  # type: ignore[no-untyped-def]
+    sr_batch: Command, locked_folder: Path, tmp_path: Path
+) -> None:
     _photo(tmp_path / "p" / "a.png")
     _photo(tmp_path / "p" / "sub" / "b.png")
     code, _, err = sr_batch(tmp_path / "p", "-o", locked_folder)
@@ -288,7 +290,8 @@ def test_a_folder_without_permission_is_a_sentence_for_each_photo(
 
 def test_help_needs_nothing_heavy() -> None:
     """How long it takes is in benchmarks/README.md; here: that nothing slow to import is imported."""
-    program = "import sys; from sr_batch.cli import main\ntry: main(['--help'])\nfinally: print(*sys.modules, file=sys.stderr)"
+    command = "try: main(['--help'])\nfinally: print(*sys.modules, file=sys.stderr)"
+    program = f"import sys; from sr_batch.cli import main\n{command}"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.returncode == 0
     assert "--halo auto|exact|N" in result.stdout
@@ -302,9 +305,10 @@ def _start(tiny_checkpoint: Path, *arguments: str | Path) -> subprocess.Popen[st
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_signal_at_any_moment_leaves_complete_files_and_the_next_run_goes_on(
-    number: signal.Signals, code: int, tiny: object, tiny_checkpoint: Path, tmp_path: Path
+    number: signal.Signals, code: int, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     for index in range(12):
         _photo(tmp_path / "p" / f"{index:02}.png", 500, 700, index)
@@ -336,9 +340,8 @@ def test_a_signal_at_any_moment_leaves_complete_files_and_the_next_run_goes_on(
 
 
 @pytest.mark.slow
-def test_without_a_terminal_a_line_comes_every_few_seconds(
-    tiny: object, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("tiny")
+def test_without_a_terminal_a_line_comes_every_few_seconds(tiny_checkpoint: Path, tmp_path: Path) -> None:
     """The interval is cut to nothing by a wrapper, to see the lines without waiting for them."""
     for index in range(3):
         _photo(tmp_path / "p" / f"{index}.png", 300, 300, index)
@@ -350,7 +353,8 @@ def test_without_a_terminal_a_line_comes_every_few_seconds(
 
 
 @pytest.mark.slow
-def test_on_a_terminal_there_is_a_bar(tiny: object, tiny_checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("tiny")
+def test_on_a_terminal_there_is_a_bar(tiny_checkpoint: Path, tmp_path: Path) -> None:
     pty = pytest.importorskip("pty")
     _photo(tmp_path / "p" / "a.png", 300, 300)
     (tmp_path / "p" / "bad.jpg").write_text("text")

@@ -37,7 +37,7 @@ def test_a_folder_goes_to_a_folder_beside_it_with_its_tree(tmp_path: Path) -> No
 def test_the_folder_i_am_in_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _touch(tmp_path, "photos/a.png")
     monkeypatch.chdir(tmp_path / "photos")
-    assert find_jobs([Path(".")], X4).jobs[0].target == tmp_path / "photos_x4" / "a.png"
+    assert find_jobs([Path()], X4).jobs[0].target == tmp_path / "photos_x4" / "a.png"
 
 
 def test_a_single_photo_goes_beside_itself_with_a_suffix(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 import time
@@ -29,13 +28,13 @@ class Recorder:
         self.log: list[tuple[str, str]] = []
         self.pixels = 0
 
-    def started(self, job: Job, header: Header) -> None:
+    def started(self, job: Job, _header: Header) -> None:
         self.log.append(("started", job.source.name))
 
     def advanced(self, pixels: int) -> None:
         self.pixels += pixels
 
-    def finished(self, job: Job, warnings: Sequence[str]) -> None:
+    def finished(self, job: Job, _warnings: Sequence[str]) -> None:
         self.log.append(("finished", job.source.name))
 
     def skipped(self, job: Job) -> None:
@@ -58,7 +57,7 @@ def _jobs(folder: Path, *sizes: tuple[int, int], kind: PhotoFormat = PhotoFormat
 
 
 def _names(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder)) if folder.exists() else []
+    return sorted(p.name for p in folder.iterdir()) if folder.exists() else []
 
 
 def _pixels(path: Path) -> Pixels:

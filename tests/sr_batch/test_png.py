@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from sr_batch import png
 from sr_batch.png import PngWriter
 
 
-def _write(pixels: np.ndarray, cuts: list[int], **profiles: bytes) -> bytes:  # type: ignore[type-arg]
+def _write(pixels: NDArray[np.uint8], cuts: list[int], icc: bytes | None = None, exif: bytes | None = None) -> bytes:
     file = io.BytesIO()
-    writer = PngWriter(file, *pixels.shape, **profiles)
+    writer = PngWriter(file, pixels.shape[0], pixels.shape[1], pixels.shape[2], icc, exif)
     for part in np.split(pixels, sorted({min(c, len(pixels)) for c in cuts})):
         if len(part):
             writer.write(part)

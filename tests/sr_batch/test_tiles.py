@@ -88,8 +88,8 @@ def _tiled(core: nn.Module, image: Tensor, plan: TilePlan, scale: int) -> Tensor
 def _exact_generator(config: GeneratorConfig, seed: int) -> Generator:
     """A network of float64 arithmetic without rounding: weights -1, 0 and 1, few of them not 0, and slopes of 1/2.
 
-    Sums then come out the same in whatever order a kernel adds, so that tiled and whole can be compared bit for bit. The
-    outermost taps are among those that are not 0: every pixel of the halo matters.
+    Sums then come out the same in whatever order a kernel adds, so that tiled and whole can be compared bit for
+    bit. The outermost taps are among those that are not 0: every pixel of the halo matters.
     """
     random = torch.Generator().manual_seed(seed)
     generator = random_generator(config, seed)

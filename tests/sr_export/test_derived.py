@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -72,7 +71,7 @@ def test_a_failed_build_leaves_nothing(folder: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         derived_file("net", ".onnx", RECIPE, build)
-    assert os.listdir(folder) == []
+    assert list(folder.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_error(folder: Path) -> None:

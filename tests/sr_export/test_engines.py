@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,7 +144,7 @@ class _FakeFast:
         self._engine, self._off, self.closed = engine, off, False
         self.traits = replace(engine.traits, precision=Precision.BF16, version=f"fake {off}")
 
-    def stream(self, batches):  # type: ignore[no-untyped-def]
+    def stream(self, batches: Iterable[Pixels]) -> Generator[Pixels]:
         for result in self._engine.stream(batches):
             yield np.clip(result.astype(int) + self._off, 0, 255).astype(np.uint8)
 

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sr_export.deploy import deploy
-from sr_export.halo import CANDIDATES, measure_halo, measure_reach, probe_crops
+from sr_export.halo import CANDIDATES, RunFloat, measure_halo, measure_reach, probe_crops
 from sr_export.model import Prepared
 from sr_train.checkpoint import load_checkpoint
 from sr_train.generator import Generator, GeneratorConfig, random_generator
 
-Floats = NDArray[np.floating]  # type: ignore[type-arg]
+Floats = NDArray[np.float32]
 
 
-def _runner(generator: Generator):  # type: ignore[no-untyped-def]
+def _runner(generator: Generator) -> RunFloat:
     core = deploy(generator).core
 
     def run(image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -42,7 +42,8 @@ def test_the_reach_of_an_unknown_network_is_found_by_running_it(config: Generato
 
 def test_a_network_that_looks_at_the_whole_image_has_no_reach_and_no_halo() -> None:
     def run(image: NDArray[np.float32]) -> Floats:
-        return (image - image.mean(axis=(2, 3), keepdims=True)).repeat(2, axis=2).repeat(2, axis=3)
+        centred: Floats = image - image.mean(axis=(2, 3), keepdims=True)
+        return centred.repeat(2, axis=2).repeat(2, axis=3)
 
     assert measure_reach(run, 2) is None
     assert measure_halo(run, 2, None) is None

@@ -8,6 +8,10 @@ import pytest
 from sr_train.atomic_file import atomic_file, is_partial
 
 
+def _names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
 def test_the_file_appears_only_when_the_block_ends_well(tmp_path: Path) -> None:
     target = tmp_path / "a.png"
     with atomic_file(target) as partial:
@@ -16,7 +20,7 @@ def test_the_file_appears_only_when_the_block_ends_well(tmp_path: Path) -> None:
         assert partial.parent == tmp_path
         assert is_partial(partial.name)
     assert target.read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["a.png"]
+    assert _names(tmp_path) == ["a.png"]
 
 
 def test_a_failed_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -26,7 +30,7 @@ def test_a_failed_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         partial.write_bytes(b"half")
         raise KeyboardInterrupt
     assert target.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["a.png"]
+    assert _names(tmp_path) == ["a.png"]
 
 
 def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
@@ -40,7 +44,7 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
         (tmp_path / leftover).write_bytes(b"half")
     with atomic_file(target) as partial:
         partial.write_bytes(b"y")
-    assert sorted(os.listdir(tmp_path)) == sorted([alive, "a.png"])
+    assert _names(tmp_path) == sorted([alive, "a.png"])
 
 
 def test_a_name_of_the_longest_length_works(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sr_train import checkpoint
 from sr_train.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from sr_train.errors import CheckpointError
 from sr_train.generator import Generator, GeneratorConfig, random_generator
@@ -48,7 +47,7 @@ def test_a_failed_save_leaves_the_old_checkpoint(good: Path, monkeypatch: pytest
     def disk_full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.Path, "write_bytes", disk_full)
+    monkeypatch.setattr(Path, "write_bytes", disk_full)
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(good, Generator(GeneratorConfig(4, 1, 4)))
     assert good.read_bytes() == before
@@ -71,7 +70,7 @@ def test_a_truncated_file_is_one_clear_error(good: Path) -> None:
 def test_a_text_file_is_one_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "notes.safetensors"
     path.write_text("these are not weights, whatever the name says")
-    with pytest.raises(CheckpointError, match="not a .safetensors file"):
+    with pytest.raises(CheckpointError, match=r"not a \.safetensors file"):
         load_checkpoint(path)
 
 
@@ -100,12 +99,12 @@ def test_weights_of_another_network_are_refused_with_their_names(tmp_path: Path)
         load_checkpoint(path)
 
 
-def _edit(path: Path, *, header: dict[str, str] | None = None, **weights: torch.Tensor | None) -> None:
+def _edit(path: Path, header: dict[str, str], weights: dict[str, torch.Tensor | None]) -> None:
     """Change entries of a checkpoint; None removes one."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() | (header or {})
+        metadata = file.metadata() | header
     tensors = {n: t for n, t in (load_file(path) | weights).items() if t is not None}
     save_file(tensors, path, metadata)
 
@@ -122,7 +121,7 @@ def _edit(path: Path, *, header: dict[str, str] | None = None, **weights: torch.
 def test_another_layout_is_refused_with_what_differs(
     good: Path, change: dict[str, torch.Tensor | None], words: str
 ) -> None:
-    _edit(good, **change)
+    _edit(good, {}, change)
     with pytest.raises(CheckpointError, match=words):
         load_checkpoint(good)
 
@@ -138,6 +137,6 @@ def test_another_layout_is_refused_with_what_differs(
     ],
 )
 def test_a_header_that_cannot_be_meant_is_refused(good: Path, header: dict[str, str], words: str) -> None:
-    _edit(good, header=header)
+    _edit(good, header, {})
     with pytest.raises(CheckpointError, match=words):
         load_checkpoint(good)
