@@ -63,6 +63,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _upscale(options: argparse.Namespace) -> int:
     from sr_batch.folders import check_inputs, find_jobs
+    from sr_batch.photos import use_own_limits
     from sr_batch.pipeline import Failure, Summary, run_batch
     from sr_batch.progress import printable, reporter
     from sr_export.engines import EngineName, Precision, open_engine, refuse_what_is_not_built
@@ -77,6 +78,7 @@ def _upscale(options: argparse.Namespace) -> int:
     if not inputs:
         raise UsageError("no input given; name a photo or a folder of photos, or see sr-batch --help")
     check_inputs(inputs)
+    use_own_limits()
     engine_name: EngineName | Literal["auto"] = EngineName(options.engine) if options.engine != "auto" else "auto"
     precision: Precision | Literal["auto"] = Precision(options.precision) if options.precision != "auto" else "auto"
     refuse_what_is_not_built(engine_name, precision)

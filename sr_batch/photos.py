@@ -9,6 +9,7 @@ Pillow's errors are translated here and nowhere else.
 from __future__ import annotations
 
 import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from sr_batch.errors import UnreadablePhoto, UnwritablePhoto
 from sr_batch.png import PngWriter
 
-__all__ = ["Header", "Photo", "PhotoFormat", "Writer", "open_writer", "probe", "read_photo"]
+__all__ = ["Header", "Photo", "PhotoFormat", "Writer", "open_writer", "probe", "read_photo", "use_own_limits"]
 
 Pixels = NDArray[np.uint8]
 
@@ -91,6 +92,15 @@ class Writer(Protocol):
         """All rows were given: complete the file's content."""
 
 
+def use_own_limits() -> None:
+    """Tell Pillow, for the whole process, that size limits are checked here, and to keep its warnings to itself.
+
+    For command lines: Pillow would refuse 180 MP, and print its doubts about EXIF with source lines.
+    """
+    Image.MAX_IMAGE_PIXELS = None
+    warnings.filterwarnings("ignore", module="PIL")
+
+
 def probe(path: Path) -> Header:
     """Read a photo's header. Raises UnreadablePhoto when it is not a photo that can be upscaled."""
     with _open(path) as image:
@@ -101,16 +111,16 @@ def probe(path: Path) -> Header:
 def read_photo(path: Path) -> Photo:
     """Decode a photo to 8-bit RGB, turned as its EXIF orientation says. Raises UnreadablePhoto with the reason."""
     with _open(path) as image:
-        warnings = _what_is_lost(image, path)
+        lost = _what_is_lost(image, path)
         icc = image.info.get("icc_profile") if image.mode != "CMYK" else None  # it would not describe RGB
-        exif = _clean_exif(image, warnings)
+        exif = _clean_exif(image, lost)
         upright = _reduce_depth(ImageOps.exif_transpose(image))
         grey = upright.mode in ("L", "LA", "La", "1")
         has_alpha = upright.has_transparency_data
         rgba = upright.convert(("LA" if grey else "RGBA") if has_alpha else ("L" if grey else "RGB"))
         alpha = np.asarray(rgba.getchannel("A")) if has_alpha else None
         rgb = np.asarray(rgba.convert("RGB"))
-    return Photo(rgb, grey, alpha, icc, exif, tuple(warnings))
+    return Photo(rgb, grey, alpha, icc, exif, tuple(lost))
 
 
 @contextmanager
@@ -170,7 +180,7 @@ def _reduce_depth(image: Image.Image) -> Image.Image:
     return image
 
 
-def _clean_exif(image: Image.Image, warnings: list[str]) -> bytes | None:
+def _clean_exif(image: Image.Image, lost: list[str]) -> bytes | None:
     """The photo's EXIF without orientation (it is applied) and without what described the old file's storage."""
     try:
         old, new = image.getexif(), Image.Exif()
@@ -183,7 +193,7 @@ def _clean_exif(image: Image.Image, warnings: list[str]) -> bytes | None:
                 new[folder] = new.get_ifd(folder)
         return new.tobytes().removeprefix(b"Exif\0\0") if len(new) else None
     except Exception as error:  # EXIF is written by thousands of programs; the photo matters more
-        warnings.append(f"its EXIF is damaged and was left out ({error})")
+        lost.append(f"its EXIF is damaged and was left out ({error})")
         return None
 
 
@@ -276,7 +286,9 @@ class _PillowWriter:
             case PhotoFormat.WEBP:
                 options |= {"quality": self._quality, "method": 2}
             case PhotoFormat.TIFF:
-                options |= {"compression": "tiff_adobe_deflate"}
+                # Pillow cannot write EXIF's sub-folders (date, place) into a compressed TIFF: then not to lose them
+                # is worth the space.
+                options |= {} if self._exif else {"compression": "tiff_adobe_deflate"}
         try:
             self._image.save(self._file, self._kind.pillow_name, **options)
         except (ValueError, struct.error) as error:

@@ -35,9 +35,9 @@ def printable(name: str | Path) -> str:
 
 
 @contextmanager
-def reporter(jobs: Sequence[Job], *, quiet: bool, verbose: bool, stream: TextIO = sys.stderr) -> Iterator[Reporter]:
+def reporter(jobs: Sequence[Job], *, quiet: bool, verbose: bool) -> Iterator[Reporter]:
     """The reporter that fits this output; its display ends with the block. `quiet`: failures only."""
-    forecast = _Forecast(jobs)
+    forecast, stream = _Forecast(jobs), sys.stderr
     if quiet or not stream.isatty():
         with forecast:
             yield _PlainReporter(forecast, stream, quiet=quiet, verbose=verbose)

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable
 from types import TracebackType
 from typing import Self
 
+import numpy as np
 import openvino
 
 from sr_export.engines.base import EngineName, Pixels, Precision, Traits
@@ -61,10 +62,10 @@ class OpenVinoEngine:
         running: deque[tuple[openvino.InferRequest, Pixels]] = deque()  # the batch is kept alive while it is read
         try:
             for batch in batches:
-                request = free.popleft()
-                request.set_input_tensor(openvino.Tensor(batch, shared_memory=True))
+                request, contiguous = free.popleft(), np.ascontiguousarray(batch)
+                request.set_input_tensor(openvino.Tensor(contiguous, shared_memory=True))
                 request.start_async()
-                running.append((request, batch))
+                running.append((request, contiguous))
                 if not free:
                     yield self._finish(running[0][0])
                     free.append(running.popleft()[0])

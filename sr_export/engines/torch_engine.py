@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable
 from types import TracebackType
 from typing import Self
 
+import numpy as np
 import torch
 
 from sr_export.deploy import deploy
@@ -53,7 +54,9 @@ class TorchEngine:
         for batch in batches:
             try:
                 with torch.inference_mode():
-                    result = self._module(torch.from_numpy(batch).to(self.traits.device)).cpu()  # syncs on a GPU
+                    result = self._module(
+                        torch.from_numpy(np.ascontiguousarray(batch)).to(self.traits.device)
+                    ).cpu()  # syncs on a GPU
             except RuntimeError as error:
                 raise EngineFailed(f"PyTorch failed ({error})") from error
             pixels: Pixels = result.numpy()

@@ -1,0 +1,57 @@
+# Set-up, checks and the demo. Needs git, make and Python 3.11 or newer with venv; everything else is installed into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# One process per command, as many threads as there are cores: the tests start engines of their own.
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: demo test check types lint format bench clean
+
+demo: $(VENV)/installed
+	$(BIN)/sr-batch samples
+	@echo "look at the pictures in $(CURDIR)/samples_x4, beside the originals in $(CURDIR)/samples"
+
+test: $(VENV)/installed-dev types lint
+	$(PYTEST)
+
+# The fast part, for every save: under a minute after the first run.
+check: $(VENV)/installed-dev types lint
+	$(PYTEST) -q -m "not slow and not gpu"
+
+types: $(VENV)/installed-dev
+	$(BIN)/mypy
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/engines.py
+	$(BIN)/python benchmarks/tiles.py
+	$(BIN)/python benchmarks/batch.py
+	$(BIN)/python benchmarks/png.py
+	$(BIN)/python benchmarks/startup.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info samples_x4
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
+		{ echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || \
+		{ echo "Python's venv is missing: on Debian and Ubuntu, apt install python3-venv"; rm -rf $(VENV); exit 1; }
+
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	@echo "installing into $(VENV): torch and the engines are large, this takes some minutes"
+	$(BIN)/pip install --quiet -e .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
+	@echo "installing into $(VENV): torch and the engines are large, this takes some minutes"
+	$(BIN)/pip install --quiet -e ".[dev]"
+	@touch $@ $(VENV)/installed

@@ -1,0 +1,379 @@
+"""The command as a user types it. In process where that is the same; as a process for signals, exits and imports."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sr_batch.cli import main
+from sr_export.model import Prepared
+from tests.conftest import random_pixels
+
+Run = tuple[int, str, str]  # exit code, stdout, stderr
+Command = Callable[..., Run]
+
+
+@pytest.fixture
+def sr_batch(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs the command with the tiny model: (exit code, stdout, stderr)."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def run(*arguments: str | Path, model: str | Path = tiny_checkpoint) -> Run:
+        with pytest.raises(SystemExit) as ended:
+            main([*map(str, arguments), "-n", str(model)])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, captured.out, captured.err
+
+    return run
+
+
+def _photo(path: Path, height: int = 24, width: int = 30, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(random_pixels(height, width, seed)).save(path)
+    return path
+
+
+def _tree(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def _is_complete(path: Path) -> bool:
+    with Image.open(path) as image:
+        image.load()
+    return True
+
+
+def test_a_folder_of_all_kinds_comes_out_four_times_larger(sr_batch: Command, tmp_path: Path) -> None:
+    for index, suffix in enumerate((".jpg", ".png", ".webp", ".tif")):
+        _photo(tmp_path / "photos" / "sub" / f"{index}{suffix}", 20 + index, 33)
+    code, _, err = sr_batch(tmp_path / "photos")
+    assert code == 0
+    assert "4 done" in err
+    assert f"results are in {tmp_path / 'photos_x4' / 'sub'}" in err
+    for index, suffix in enumerate((".jpg", ".png", ".webp", ".tif")):
+        with Image.open(tmp_path / "photos_x4" / "sub" / f"{index}{suffix}") as image:
+            assert image.size == (132, 4 * (20 + index))
+    before = {name: (tmp_path / "photos" / name).read_bytes() for name in _tree(tmp_path / "photos")}
+    code, _, err = sr_batch(tmp_path / "photos")
+    assert code == 0
+    assert "0 done, 4 already there" in err
+    assert before == {name: (tmp_path / "photos" / name).read_bytes() for name in _tree(tmp_path / "photos")}
+
+
+def test_the_pixels_are_the_networks(sr_batch: Command, tiny: Prepared, tmp_path: Path) -> None:
+    import torch
+
+    from sr_export.deploy import deploy
+    from sr_train.checkpoint import load_checkpoint
+
+    _photo(tmp_path / "a.png", 100, 70)
+    code, _, _ = sr_batch(tmp_path / "a.png", "--tile", "40", "--halo", "exact")
+    assert code == 0
+    expected = deploy(load_checkpoint(tiny.model.path)[0])(torch.from_numpy(random_pixels(100, 70))[None])[0].numpy()
+    with Image.open(tmp_path / "a_x4.png") as image:
+        assert np.abs(np.asarray(image).astype(int) - expected).max() <= 1
+
+
+def test_other_upscalers_flags_work(sr_batch: Command, tmp_path: Path) -> None:
+    _photo(tmp_path / "a.png")
+    out = tmp_path / "out"
+    code, _, err = sr_batch(
+        "-i", tmp_path / "a.png", "-o", out, "-s", "4", "-t", "0", "-g", "-1", "-j", "1:2:2", "-f", "jpg"
+    )
+    assert (code, _tree(out)) == (0, ["a.jpg"]), err
+
+
+def test_a_dry_run_says_everything_and_writes_nothing(sr_batch: Command, tmp_path: Path) -> None:
+    _photo(tmp_path / "p" / "a.png")
+    (tmp_path / "p" / "bad.jpg").write_text("text")
+    code, out, _ = sr_batch(tmp_path / "p", "--dry-run")
+    assert code == 1
+    assert "30x24 -> 120x96" in out
+    assert "cannot do" in out and "bad.jpg" in out
+    assert not (tmp_path / "p_x4").exists()
+
+
+def test_quiet_says_only_what_failed(sr_batch: Command, tmp_path: Path) -> None:
+    _photo(tmp_path / "p" / "a.png")
+    assert sr_batch(tmp_path / "p", "-q") == (0, "", "")
+    (tmp_path / "p" / "bad.jpg").write_text("text")
+    code, out, err = sr_batch(tmp_path / "p", "-q")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "bad.jpg" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere"], "nowhere does not exist"),
+        (["empty"], "no photos found"),
+        (["p", "-o", "p"], "is the input folder"),
+        (["p", "-s", "2"], "upscales 4x, not 2x"),
+        (["p", "--engine", "trt"], "use --engine auto"),
+        (["p", "--precision", "int8"], "use --precision auto"),
+        (["p", "-g", "banana"], "use auto, cpu"),
+        (["p", "-o", "file.txt"], "is a file"),
+        ([], "no input given"),
+    ],
+)
+def test_bad_usage_is_one_sentence_and_code_2(
+    sr_batch: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    _photo(tmp_path / "p" / "a.png")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    before = _tree(tmp_path)
+    code, out, err = sr_batch(*arguments)
+    assert code == 2
+    assert words in err
+    assert err.count("\n") == 1
+    assert out == ""
+    assert _tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [["p", "-t", "x"], ["p", "-j", "1:2"], ["p", "--quality", "0"], ["p", "--batch", "0"]]
+)
+def test_values_that_cannot_be_meant_are_code_2(sr_batch: Command, arguments: list[str]) -> None:
+    code, _, err = sr_batch(*arguments)
+    assert code == 2
+    assert "sr-batch: error: argument" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("srresnt", "did you mean 'srresnet'"), ("broken.safetensors", "truncated, damaged"), ("w.pth", "pickled")],
+)
+def test_a_model_that_cannot_be_used_is_code_2(sr_batch: Command, tmp_path: Path, name: str, words: str) -> None:
+    import torch
+
+    _photo(tmp_path / "a.png")
+    (tmp_path / "broken.safetensors").write_bytes(b"12345678")
+    torch.save({}, tmp_path / "w.pth")
+    model = tmp_path / name if "." in name else name
+    code, _, err = sr_batch(tmp_path / "a.png", model=model)
+    assert code == 2
+    assert words in err
+
+
+def test_a_folder_full_of_trouble_is_done_as_far_as_it_can_be(sr_batch: Command, tmp_path: Path) -> None:
+    """Each bad file is one sentence with its name; all the good ones are done; code 1; nothing half-written."""
+    p = tmp_path / "p"
+    good = [
+        "plain.png",
+        "with space.png",
+        "ünïcødé 写真.png",
+        "new\nline.png",
+        "x" * 220 + ".png",
+        "[bold].png",
+        "dot.one.png",
+    ]
+    for name in good:
+        _photo(p / name)
+    _photo(p / "one.png", 1, 1)
+    _photo(p / "thin.png", 1, 5000)
+    _photo(p / "sub" / "truncated.jpg", 64, 64)
+    truncated = (p / "sub" / "truncated.jpg").read_bytes()
+    (p / "sub" / "truncated.jpg").write_bytes(truncated[: len(truncated) // 2])
+    (p / "text.jpg").write_text("text")
+    (p / "empty.png").touch()
+    code, _, err = sr_batch(p)
+    assert code == 1
+    failed = [line for line in err.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 3
+    for name in ("truncated.jpg", "text.jpg", "empty.png"):
+        assert sum(name in line for line in failed) == 1
+    assert _tree(tmp_path / "p_x4") == sorted([*good, "one.png", "thin.png"])
+    assert all(_is_complete(path) for path in (tmp_path / "p_x4").rglob("*") if path.is_file())
+    with Image.open(tmp_path / "p_x4" / "thin.png") as image:
+        assert image.size == (20000, 4)
+    with Image.open(tmp_path / "p_x4" / "one.png") as image:
+        assert image.size == (4, 4)
+
+
+def test_two_photos_with_one_result_are_both_done_and_nothing_is_overwritten(sr_batch: Command, tmp_path: Path) -> None:
+    _photo(tmp_path / "p" / "a.jpg", 8, 8)
+    _photo(tmp_path / "p" / "a.png", 9, 9)
+    code, _, err = sr_batch(tmp_path / "p", "-f", "png")
+    assert code == 0
+    assert _tree(tmp_path / "p_x4") == ["a.jpg.png", "a.png.png"]
+    assert err.count("another photo would have the same result") == 2
+
+
+def test_an_output_folder_inside_the_input_folder_is_not_upscaled_again(sr_batch: Command, tmp_path: Path) -> None:
+    _photo(tmp_path / "p" / "a.png")
+    for _ in range(2):
+        code, _, _ = sr_batch(tmp_path / "p", "-o", tmp_path / "p" / "big")
+        assert code == 0
+    assert _tree(tmp_path / "p") == ["a.png", "big/a.png"]
+
+
+def test_a_name_too_long_for_its_result_fails_alone(sr_batch: Command, tmp_path: Path) -> None:
+    _photo(tmp_path / "p" / ("x" * 251 + ".png"))
+    _photo(tmp_path / "p" / "short.png")
+    code, _, err = sr_batch(tmp_path / "p", "--suffix", "_large")
+    assert code == 1
+    assert "too long" in err.lower()
+    assert _tree(tmp_path / "p_x4") == ["short_large.png"]
+
+
+def _mounted(folder: Path, options: str) -> bool:
+    """A tmpfs with these options, where this process may mount one."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
+    return shutil.which("mount") is not None and subprocess.run(command, capture_output=True).returncode == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 kB."""
+    folder = tmp_path / "disk"
+    if not _mounted(folder, "size=256k"):
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_a_sentence_and_what_fits_is_done(sr_batch: Command, small_disk: Path, tmp_path: Path) -> None:
+    for index, side in enumerate((20, 300, 500, 20)):
+        noise = np.random.default_rng(index).integers(0, 256, (side, side, 3), dtype=np.uint8)
+        path = tmp_path / "p" / f"{index}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(noise).save(path)
+    code, _, err = sr_batch(tmp_path / "p", "-o", small_disk)
+    assert code == 1
+    assert err.count("no space left") == 2
+    assert "run the same command again" in err
+    assert _tree(small_disk) == ["0.png", "3.png"]
+    assert all(_is_complete(small_disk / name) for name in ("0.png", "3.png"))
+
+
+@pytest.fixture
+def locked_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder that this process may not write."""
+    folder = tmp_path / "locked"
+    if os.geteuid() == 0:
+        if not _mounted(folder, "ro"):
+            pytest.skip("root can write everywhere, and cannot mount here")
+        yield folder
+        subprocess.run(["umount", str(folder)], check=True)
+    else:
+        folder.mkdir(mode=0o555)
+        yield folder
+
+
+def test_a_folder_without_permission_is_a_sentence_for_each_photo(
+    sr_batch: Command, locked_folder: Path, tmp_path: Path
+) -> None:
+    _photo(tmp_path / "p" / "a.png")
+    _photo(tmp_path / "p" / "sub" / "b.png")
+    code, _, err = sr_batch(tmp_path / "p", "-o", locked_folder)
+    assert code == 1
+    failed = [line for line in err.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 2
+    assert all("cannot be" in line for line in failed)
+
+
+def test_help_needs_nothing_heavy() -> None:
+    """How long it takes is in benchmarks/README.md; here: that nothing slow to import is imported."""
+    command = "try: main(['--help'])\nfinally: print(*sys.modules, file=sys.stderr)"
+    program = f"import sys; from sr_batch.cli import main\n{command}"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0
+    assert "--halo auto|exact|N" in result.stdout
+    heavy = {"torch", "onnx", "onnxruntime", "openvino", "rich", "cv2", "av"}
+    assert heavy.isdisjoint(result.stderr.split())
+
+
+def _start(tiny_checkpoint: Path, *arguments: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "sr_batch", *map(str, arguments), "-n", str(tiny_checkpoint)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_a_signal_at_any_moment_leaves_complete_files_and_the_next_run_goes_on(
+    number: signal.Signals, code: int, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    for index in range(12):
+        _photo(tmp_path / "p" / f"{index:02}.png", 500, 700, index)
+    undisturbed = tmp_path / "undisturbed"
+    process = _start(tiny_checkpoint, tmp_path / "p", "-o", undisturbed)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    interrupted = 0
+    out = tmp_path / "p_x4"
+    for wait in (0.3, 1.0, 1.5, 2.0, 2.5):
+        process = _start(tiny_checkpoint, tmp_path / "p")
+        time.sleep(wait)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode in (code, 0), err
+        interrupted += process.returncode == code
+        assert "Traceback" not in err
+        if code > 0 and process.returncode == code:
+            assert "the same command goes on from there" in err
+            assert not [name for name in _tree(out) if "partial" in name]
+        for name in _tree(out):
+            assert "partial" in name or (out / name).read_bytes() == (undisturbed / name).read_bytes()
+    assert interrupted >= 2
+    process = _start(tiny_checkpoint, tmp_path / "p")
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert _tree(out) == [f"{index:02}.png" for index in range(12)]
+    assert all((out / name).read_bytes() == (undisturbed / name).read_bytes() for name in _tree(out))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tiny")
+def test_without_a_terminal_a_line_comes_every_few_seconds(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """The interval is cut to nothing by a wrapper, to see the lines without waiting for them."""
+    for index in range(3):
+        _photo(tmp_path / "p" / f"{index}.png", 300, 300, index)
+    program = "from sr_batch import progress, cli; progress.PLAIN_INTERVAL_SECONDS = 0.0; cli.main()"
+    command = [sys.executable, "-c", program, str(tmp_path / "p"), "-n", str(tiny_checkpoint)]
+    err = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    assert re.search(r"\d of 3 photos, 0\.\d of 0\.\d MP, \d+\.\d{3} MP/s, about \d+ s left", err)
+    assert "\x1b" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tiny")
+def test_on_a_terminal_there_is_a_bar(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty")
+    _photo(tmp_path / "p" / "a.png", 300, 300)
+    (tmp_path / "p" / "bad.jpg").write_text("text")
+    parent, child = pty.openpty()
+    command = [sys.executable, "-m", "sr_batch", str(tmp_path / "p"), "-n", str(tiny_checkpoint)]
+    with subprocess.Popen(command, stderr=child, env=os.environ | {"TERM": "xterm", "COLUMNS": "200"}) as process:
+        os.close(child)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(parent, 4096)
+            except OSError:
+                break
+            if not piece:
+                break
+            shown += piece
+    os.close(parent)
+    text = shown.decode()
+    assert "2/2 photos" in text
+    assert "MP/s" in text
+    assert "failed: " in text
+    assert process.returncode == 1

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sr_batch import pipeline
+from sr_batch.folders import Job
+from sr_batch.photos import Header, PhotoFormat
+from sr_batch.pipeline import Failure, Settings, Summary, run_batch
+from sr_export.errors import EngineFailed
+from tests.conftest import random_pixels
+from tests.sr_batch.stubs import Pixels, enlarge, repeat_4x
+
+SETTINGS = Settings(scale=4, tile=64, halo=4)
+
+
+class Recorder:
+    """Events as a list of words."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[str, str]] = []
+        self.pixels = 0
+
+    def started(self, job: Job, _header: Header) -> None:
+        self.log.append(("started", job.source.name))
+
+    def advanced(self, pixels: int) -> None:
+        self.pixels += pixels
+
+    def finished(self, job: Job, _warnings: Sequence[str]) -> None:
+        self.log.append(("finished", job.source.name))
+
+    def skipped(self, job: Job) -> None:
+        self.log.append(("skipped", job.source.name))
+
+    def failed(self, failure: Failure) -> None:
+        self.log.append(("failed", failure.source.name))
+
+    def of(self, kind: str) -> list[str]:
+        return [name for what, name in self.log if what == kind]
+
+
+def _jobs(folder: Path, *sizes: tuple[int, int], kind: PhotoFormat = PhotoFormat.PNG) -> list[Job]:
+    jobs = []
+    for index, (height, width) in enumerate(sizes):
+        source = folder / f"{index}.png"
+        Image.fromarray(random_pixels(height, width, index)).save(source)
+        jobs.append(Job(source, folder / "out" / f"{index}{kind.suffixes[0]}", kind))
+    return jobs
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir()) if folder.exists() else []
+
+
+def _pixels(path: Path) -> Pixels:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.mark.parametrize(
+    "settings", [SETTINGS, Settings(4, 64, 4, batch=3, load=3, save=3), Settings(4, 16, 4, save=1)]
+)
+def test_every_photo_comes_out_right_whatever_the_threads(tmp_path: Path, settings: Settings) -> None:
+    jobs = _jobs(tmp_path, (90, 130), (1, 1), (200, 30), (64, 64), (5, 300))
+    events, summary = Recorder(), Summary()
+    run_batch(jobs, repeat_4x, settings, events, summary)
+    for job in jobs:
+        assert np.array_equal(_pixels(job.target), enlarge(_pixels(job.source)))
+    assert (summary.done, summary.failures) == (5, [])
+    assert summary.pixels == events.pixels == 90 * 130 + 1 + 200 * 30 + 64 * 64 + 5 * 300
+    assert events.of("finished") == [job.source.name for job in jobs]
+    assert _names(tmp_path / "out") == [f"{i}.png" for i in range(5)]
+
+
+def test_what_is_there_is_not_done_again_unless_asked(tmp_path: Path) -> None:
+    jobs = _jobs(tmp_path, (20, 20), (20, 20))
+    run_batch(jobs[:1], repeat_4x, SETTINGS, Recorder(), Summary())
+    jobs[0].target.write_bytes(b"mine")
+    events, summary = Recorder(), Summary()
+    run_batch(jobs, repeat_4x, SETTINGS, events, summary)
+    assert (summary.done, summary.skipped) == (1, 1)
+    assert jobs[0].target.read_bytes() == b"mine"
+    run_batch(jobs, repeat_4x, Settings(4, 64, 4, overwrite=True), events, summary)
+    assert np.array_equal(_pixels(jobs[0].target), enlarge(_pixels(jobs[0].source)))
+
+
+def test_broken_photos_are_named_and_the_rest_is_done(tmp_path: Path) -> None:
+    jobs = _jobs(tmp_path, *[(20, 20)] * 6)
+    jobs[0].source.write_bytes(b"")
+    jobs[2].source.write_bytes(jobs[2].source.read_bytes()[:300])
+    jobs[5].source.unlink()
+    events, summary = Recorder(), Summary()
+    run_batch(jobs, repeat_4x, SETTINGS, events, summary)
+    assert [failure.source.name for failure in summary.failures] == ["0.png", "2.png", "5.png"]
+    assert all(failure.reason for failure in summary.failures)
+    assert _names(tmp_path / "out") == ["1.png", "3.png", "4.png"]
+
+
+class Flaky:
+    """An engine that fails on its n-th batch, in the words of the kind of error given."""
+
+    def __init__(self, bad: int, error: Exception) -> None:
+        self.bad, self.error, self.count = bad, error, 0
+
+    def __call__(self, batches: Iterable[Pixels]) -> Generator[Pixels]:
+        for batch in batches:
+            self.count += 1
+            if self.count == self.bad:
+                raise self.error
+            yield enlarge(batch)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (EngineFailed("out of memory"), "out of memory"),
+        (MemoryError(), "smaller --tile"),
+        (KeyError("x"), "please report"),
+    ],
+)
+@pytest.mark.parametrize("bad", [1, 3, 4])
+def test_an_engine_that_fails_on_one_photo_fails_that_photo_only(
+    tmp_path: Path, bad: int, error: Exception, words: str
+) -> None:
+    jobs = _jobs(tmp_path, (200, 20), (200, 20))  # four tiles each
+    events, summary = Recorder(), Summary()
+    run_batch(jobs, Flaky(bad, error), SETTINGS, events, summary)
+    assert [failure.source.name for failure in summary.failures] == ["0.png"]
+    assert words in summary.failures[0].reason
+    assert _names(tmp_path / "out") == ["1.png"]
+
+
+class _FullDisk:
+    """Stands in for open_writer: takes some bands, then there is no space."""
+
+    def __init__(self, bands: int) -> None:
+        self.bands = bands
+
+    def write(self, _rows: Pixels) -> None:
+        self.bands -= 1
+        if self.bands < 0:
+            raise OSError(28, "No space left on device")
+
+    def finish(self) -> None:
+        self.write(np.empty(0, np.uint8))
+
+
+@pytest.mark.parametrize("bands", [0, 1, 6])
+def test_a_disk_that_fills_up_is_one_sentence_and_leaves_no_half_file(
+    tmp_path: Path, bands: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = _jobs(tmp_path, (300, 20), (10, 10))
+    real = pipeline.open_writer
+    monkeypatch.setattr(
+        pipeline,
+        "open_writer",
+        lambda f, k, photo, s, q: _FullDisk(bands) if len(photo.rgb) > 10 else real(f, k, photo, s, q),
+    )
+    events, summary = Recorder(), Summary()
+    run_batch(jobs, repeat_4x, SETTINGS, events, summary)
+    assert "no space left" in summary.failures[0].reason
+    assert "run the same command again" in summary.failures[0].reason
+    assert _names(tmp_path / "out") == ["1.png"]
+
+
+def test_a_full_disk_is_seen_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = _jobs(tmp_path, (300, 300))
+    monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+    events, summary = Recorder(), Summary()
+    run_batch(jobs, repeat_4x, SETTINGS, events, summary)
+    assert "no space left" in summary.failures[0].reason
+    assert events.of("started") == []
+
+
+def test_a_result_too_large_for_its_format_is_refused_before_the_work(tmp_path: Path) -> None:
+    jobs = _jobs(tmp_path, (2, 5000), kind=PhotoFormat.WEBP)
+    events, summary = Recorder(), Summary()
+    run_batch(jobs, repeat_4x, SETTINGS, events, summary)
+    assert "does not fit WEBP" in summary.failures[0].reason
+    assert events.of("started") == []
+
+
+@pytest.mark.parametrize("after", [1, 2, 5, 9])
+def test_an_interrupt_leaves_complete_files_and_the_next_run_goes_on(tmp_path: Path, after: int) -> None:
+    jobs = _jobs(tmp_path, *[(150, 30)] * 4)  # three tiles each
+
+    class Interrupted(BaseException):
+        pass
+
+    count = 0
+
+    def engine(batches: Iterable[Pixels]) -> Generator[Pixels]:
+        nonlocal count
+        for batch in batches:
+            count += 1
+            if count == after:
+                raise Interrupted
+            yield enlarge(batch)
+
+    with pytest.raises(Interrupted):
+        run_batch(jobs, engine, SETTINGS, Recorder(), Summary())
+    done = _names(tmp_path / "out")
+    assert len(done) < 4
+    for name in done:
+        assert np.array_equal(_pixels(tmp_path / "out" / name), enlarge(_pixels(tmp_path / name)))
+    assert not [t for t in threading.enumerate() if t.name.startswith(("decode", "encode"))]
+    summary = Summary()
+    run_batch(jobs, repeat_4x, SETTINGS, Recorder(), summary)
+    assert (summary.done, summary.skipped) == (4 - len(done), len(done))
+    assert _names(tmp_path / "out") == [f"{i}.png" for i in range(4)]
+
+
+def test_decoding_and_encoding_go_on_while_the_engine_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine stands still on the second photo until the third is decoded and the first is written."""
+    jobs = _jobs(tmp_path, *[(8, 8)] * 4)
+    third_decoded = threading.Event()
+    real_read = pipeline.read_photo
+
+    def watched_read(path: Path) -> object:
+        photo = real_read(path)
+        if path == jobs[2].source:
+            third_decoded.set()
+        return photo
+
+    def engine(batches: Iterable[Pixels]) -> Generator[Pixels]:
+        for batch in batches:
+            if np.array_equal(batch[0], _pixels(jobs[1].source)):
+                assert third_decoded.wait(20)
+                deadline = time.monotonic() + 20
+                while not jobs[0].target.exists() and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                assert jobs[0].target.exists()
+            yield enlarge(batch)
+
+    monkeypatch.setattr(pipeline, "read_photo", watched_read)
+    summary = Summary()
+    run_batch(jobs, engine, SETTINGS, Recorder(), summary)
+    assert (summary.done, summary.failures) == (4, [])
+
+
+def test_few_photos_are_held_at_a_time_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = _jobs(tmp_path, *[(8, 8)] * 20)
+    held = most = 0
+    lock = threading.Lock()
+    real_read, real_settle = pipeline.read_photo, pipeline._settle
+
+    def counting_read(path: Path) -> object:
+        nonlocal held, most
+        with lock:
+            held += 1
+            most = max(most, held)
+        return real_read(path)
+
+    def counting_settle(*arguments: object) -> None:
+        nonlocal held
+        real_settle(*arguments)  # type: ignore[arg-type]
+        with lock:
+            held -= 1
+
+    monkeypatch.setattr(pipeline, "read_photo", counting_read)
+    monkeypatch.setattr(pipeline, "_settle", counting_settle)
+    run_batch(jobs, repeat_4x, SETTINGS, Recorder(), Summary())
+    assert held == 0
+    assert most <= (SETTINGS.load + 1) + (SETTINGS.save + 1)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sr_batch.tiles import plan_tiles
+from sr_batch.upscale import upscale
+from tests.conftest import random_pixels
+from tests.sr_batch.stubs import Pixels, enlarge, repeat_4x
+
+
+@given(st.integers(1, 150), st.integers(1, 150), st.integers(20, 60), st.integers(0, 8), st.integers(1, 5))
+def test_bands_put_together_are_the_whole_picture(height: int, width: int, tile: int, halo: int, batch: int) -> None:
+    image = random_pixels(height, width)
+    bands = list(upscale(image, repeat_4x, plan_tiles(height, width, tile, halo), 4, batch))
+    assert [band.top for band in bands] == [sum(len(b.pixels) for b in bands[:i]) for i in range(len(bands))]
+    assert np.array_equal(np.concatenate([band.pixels for band in bands]), enlarge(image))
+
+
+def test_a_band_stays_as_it_is_when_the_engine_reuses_its_buffer() -> None:
+    def reusing(batches: Iterable[Pixels]) -> Generator[Pixels]:
+        buffer = np.empty((1, 160, 160, 3), dtype=np.uint8)
+        for batch in batches:
+            result = buffer[:, : batch.shape[1] * 4, : batch.shape[2] * 4]
+            result[:] = enlarge(batch)
+            yield result
+            buffer[:] = 0
+
+    image = random_pixels(90, 70)
+    bands = list(upscale(image, reusing, plan_tiles(90, 70, 40, 4), 4))
+    assert np.array_equal(np.concatenate([band.pixels for band in bands]), enlarge(image))
+
+
+def test_an_engines_error_comes_through_and_its_stream_is_closed() -> None:
+    closed = []
+
+    def failing(batches: Iterable[Pixels]) -> Generator[Pixels]:
+        try:
+            for index, batch in enumerate(batches):
+                if index == 2:
+                    raise RuntimeError("out of memory")
+                yield enlarge(batch)
+        finally:
+            closed.append(True)
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(upscale(random_pixels(90, 70), failing, plan_tiles(90, 70, 40, 4), 4))
+    assert closed == [True]

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from sr_export.deploy import PixelDoor, deploy
+from sr_export.onnx_file import Door, OnnxFacts, add_pixel_door, export_onnx, read_facts
+from sr_train.generator import GeneratorConfig, random_generator
+from tests.conftest import random_pixels
+
+FACTS = {door: OnnxFacts(4, 10, 8, door, "fp32", "0" * 64) for door in ("float", "pixel")}
+
+
+@pytest.fixture(scope="module")
+def deployed() -> PixelDoor:
+    return deploy(random_generator(GeneratorConfig(8, 2, 4), seed=5))
+
+
+@pytest.fixture(scope="module")
+def exported(deployed: PixelDoor, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Both doors of one network."""
+    folder = tmp_path_factory.mktemp("onnx")
+    paths = {door: folder / f"{door}.onnx" for door in FACTS}
+    for door, path in paths.items():
+        export_onnx(deployed, path, FACTS[door])
+    return paths
+
+
+def _run(graph: Path | bytes, batch: NDArray[np.generic]) -> NDArray[np.generic]:
+    content = graph if isinstance(graph, bytes) else str(graph)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    result: NDArray[np.generic] = session.run(None, {session.get_inputs()[0].name: batch})[0]
+    return result
+
+
+@pytest.mark.parametrize("shape", [(1, 24, 40), (3, 1, 1), (2, 7, 33)])
+def test_the_float_door_equals_torch_at_any_batch_and_size(
+    deployed: PixelDoor, exported: dict[str, Path], shape: tuple[int, int, int]
+) -> None:
+    n, h, w = shape
+    x = torch.rand(n, 3, h, w, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = deployed.core(x).numpy()
+    assert np.abs(_run(exported["float"], x.numpy()) - expected).max() <= 1e-4
+
+
+@pytest.mark.parametrize("shape", [(1, 24, 40), (3, 1, 1), (2, 7, 33)])
+def test_the_pixel_door_is_within_one_level_of_torch(
+    deployed: PixelDoor, exported: dict[str, Path], shape: tuple[int, int, int]
+) -> None:
+    n, h, w = shape
+    pixels = np.stack([random_pixels(h, w, seed) for seed in range(n)])
+    with torch.inference_mode():
+        expected = deployed(torch.from_numpy(pixels)).numpy()
+    result = _run(exported["pixel"], pixels)
+    assert result.dtype == np.uint8
+    assert np.abs(result.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("door", ["float", "pixel"])
+def test_the_file_carries_its_facts_and_nothing_of_the_machine_it_was_made_on(
+    exported: dict[str, Path], door: Door
+) -> None:
+    graph = onnx.load(str(exported[door]))
+    assert read_facts(graph) == FACTS[door]
+    assert [(o.domain, o.version) for o in graph.opset_import] == [("", 20)]
+    assert list(exported[door].parent.glob("*.data")) == []
+    content = exported[door].read_bytes()
+    for trace in (b".py", b"site-packages", str(Path.home()).encode(), str(Path.cwd()).encode()):
+        assert trace not in content
+
+
+def test_the_tail_is_folded_in_the_file(exported: dict[str, Path]) -> None:
+    """No 9x9 convolution at full size: the last one has 12 outputs and 5x5 taps."""
+    graph = onnx.load(str(exported["float"]))
+    convolutions = [node for node in graph.graph.node if node.op_type == "Conv"]
+    weights = {tensor.name: tensor.dims for tensor in graph.graph.initializer}
+    assert len(convolutions) == 1 + 2 * 2 + 1 + 2 + 1
+    assert list(weights[convolutions[-1].input[1]]) == [12, 32, 5, 5]
+    assert not any(node.op_type == "BatchNormalization" for node in graph.graph.node)
+
+
+def test_a_pixel_door_put_around_a_float_door_equals_the_exported_one(exported: dict[str, Path]) -> None:
+    wrapped = add_pixel_door(onnx.load(str(exported["float"])))
+    pixels = random_pixels(19, 23)[None]
+    off = _run(wrapped.SerializeToString(), pixels).astype(int) - _run(exported["pixel"], pixels)
+    assert np.abs(off).max() <= 1
+
+
+def test_a_file_of_others_has_no_facts(exported: dict[str, Path]) -> None:
+    graph = onnx.load(str(exported["float"]))
+    del graph.metadata_props[:]
+    assert read_facts(graph) is None
