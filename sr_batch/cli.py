@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sr_batch.folders import Naming, WorkList
     from sr_batch.pipeline import Settings, Summary
     from sr_export.engines.base import Traits
+    from sr_export.onnx_file import OnnxFacts
+    from sr_export.shape import BatchShape
 
 __all__ = ["main"]
 
@@ -25,6 +27,7 @@ DONE, SOME_FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 ENGINES = ("auto", "torch", "onnx", "openvino", "trt", "rtx")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 FORMATS = ("same", "png", "jpg", "webp", "tiff")
+FIXED_TILE = 256  # LR pixels: window side of engines that are built for one; not measured on a GPU
 MEGA = 1e6
 
 
@@ -93,8 +96,10 @@ def _upscale(options: argparse.Namespace) -> int:
     if options.dry_run:
         return _dry_run(work, prepared.facts.scale, options.overwrite)
     explain = (lambda reason: say(f"not taken: {reason}")) if options.verbose else (lambda _: None)
-    with open_engine(prepared, engine_name, precision, options.device, explain=explain) as engine:
-        settings = _settings(options, engine.traits)
+    halo = _halo_of(options.halo, prepared.facts)
+    shape = _engine_shape(options, halo)
+    with open_engine(prepared, engine_name, precision, options.device, explain=explain, shape=shape, say=say) as engine:
+        settings = _settings(options, engine.traits, halo)
         how = f"{engine.traits.describe()}, tile {settings.tile}, halo {settings.halo}"
         say(f"{prepared.model.name} {settings.scale}x with {how}")
         summary = Summary()
@@ -119,29 +124,45 @@ def _naming(options: argparse.Namespace, scale: int) -> Naming:
     return Naming(scale, options.output, options.suffix, kinds.get(options.format))
 
 
-def _settings(options: argparse.Namespace, traits: Traits) -> Settings:
-    from sr_batch.pipeline import Settings
+def _halo_of(wanted: str | int, facts: OnnxFacts) -> int:
+    """The halo in LR pixels that --halo means for this model."""
     from sr_train.errors import UsageError
 
-    match options.halo:
+    match wanted:
         case "auto":
-            halo = traits.halo_measured if traits.halo_measured is not None else traits.halo
+            halo = facts.halo_measured if facts.halo_measured is not None else facts.halo
         case "exact":
-            halo = traits.halo
+            halo = facts.halo
         case chosen:
-            halo = chosen
+            halo = int(chosen)
     if halo is None:
         raise UsageError(
             "this model sees further than could be measured, so tiles may show seams; choose with --halo N"
         )
+    return halo
+
+
+def _engine_shape(options: argparse.Namespace, halo: int) -> BatchShape:
+    """The largest batch and window that will come, for engines that are built for one."""
+    from sr_export.shape import BatchShape
+
+    side = options.tile or max(FIXED_TILE, 4 * halo)
+    return BatchShape(options.batch, side, side)
+
+
+def _settings(options: argparse.Namespace, traits: Traits, halo: int) -> Settings:
+    from sr_batch.pipeline import Settings
+
     load, save = options.jobs
     return Settings(
         scale=traits.scale,
-        tile=options.tile or max(traits.tile, 4 * halo),
+        # An engine of one tile size was opened for what was asked, or for less where memory was short.
+        tile=traits.tile if traits.fixed_tile else options.tile or max(traits.tile, 4 * halo),
         halo=halo,
         batch=options.batch,
         quality=options.quality,
         overwrite=options.overwrite,
+        fixed_tile=traits.fixed_tile,
         load=load,
         save=save,
     )
@@ -205,7 +226,8 @@ def _parser() -> argparse.ArgumentParser:
     add("-s", "--scale", type=_whole, help="refuse to run unless the model upscales by this much")
     add("--engine", choices=ENGINES, default="auto", help="what computes (auto: the best that is here)")
     add("--precision", choices=PRECISIONS, default="auto", help="auto: the fastest that gives fp32's pictures")
-    add("-g", "--device", default="auto", help="auto, cpu, cuda, cuda:N, N, or -1 for the CPU")
+    add("-g", "--device", "--devices", default="auto", metavar="DEVICE",
+        help="auto, cpu (-1), mps, cuda, cuda:N, N; several GPUs as 0,1 or all")  # fmt: skip
     add(
         "-t", "--tile", type=_tile, default=0, metavar="auto|N", help="longest side of a tile, halo included, in pixels"
     )

@@ -50,6 +50,7 @@ class Settings:
     overwrite: bool = False  # do again what is there
     load: int = 1  # decoding threads
     save: int = 2  # encoding threads
+    fixed_tile: bool = False  # the engine is fastest at windows of exactly `tile`
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ def _infer(output: _Output, stream: Stream, settings: Settings, events: Events, 
     image = output.photo.rgb
     end = _End.ABANDONED
     try:
-        plan = plan_tiles(image.shape[0], image.shape[1], settings.tile, settings.halo)
+        plan = plan_tiles(image.shape[0], image.shape[1], settings.tile, settings.halo, settings.fixed_tile)
         with closing(upscale(image, stream, plan, settings.scale, settings.batch)) as bands:
             for band in bands:
                 output.put(band)

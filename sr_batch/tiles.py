@@ -64,16 +64,18 @@ class TilePlan:
         return sum(row.stop - row.start for row in self.rows) * sum(c.stop - c.start for c in self.columns)
 
 
-def plan_tiles(height: int, width: int, tile: int, halo: int) -> TilePlan:
+def plan_tiles(height: int, width: int, tile: int, halo: int, fixed: bool = False) -> TilePlan:
     """Cut an image of height x width into windows of at most `tile` pixels a side, with `halo` pixels around cores.
 
-    A side that is no longer than `tile` is not cut. Raises UsageError when `tile` leaves no core.
+    A side that is no longer than `tile` is not cut. `fixed`: windows of cut sides are exactly `tile` long, for engines
+    that are fastest at one size; they overlap by more. Raises UsageError when `tile` leaves no core.
     """
-    return TilePlan(_cut(height, tile, halo), _cut(width, tile, halo))
+    return TilePlan(_cut(height, tile, halo, fixed), _cut(width, tile, halo, fixed))
 
 
-def _cut(length: int, tile: int, halo: int) -> tuple[Span, ...]:
-    """Cut evenly by count: the fewest windows, all of the same and smallest size, cores ending mid-overlap."""
+def _cut(length: int, tile: int, halo: int, fixed: bool) -> tuple[Span, ...]:
+    """Cut evenly by count: the fewest windows, all of the same size (the smallest, or `tile`), cores ending
+    mid-overlap."""
     assert length >= 1 and halo >= 0
     if length <= tile:
         return (Span(0, length, 0, length),)
@@ -82,7 +84,7 @@ def _cut(length: int, tile: int, halo: int) -> tuple[Span, ...]:
             f"a tile of {tile} pixels is all halo ({halo} on each side); use --tile {4 * max(halo, 1)} or more"
         )
     count = -(-(length - 2 * halo) // (tile - 2 * halo))
-    size = -(-(length + (count - 1) * 2 * halo) // count)
+    size = tile if fixed else -(-(length + (count - 1) * 2 * halo) // count)
     # The starts spread evenly from 0 to length - size; no step is longer than size - 2 * halo, because
     # length - size <= (count - 1) * (size - 2 * halo) and the right side is a whole number of such steps.
     starts = [index * (length - size) // (count - 1) for index in range(count)]

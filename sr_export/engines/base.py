@@ -44,6 +44,7 @@ class Traits:
     halo_measured: int | None  # smallest halo with an error below half a level; None: none was found
     tile: int  # LR pixels: the window side that ran fastest here (benchmarks/README.md)
     threads: int  # CPU threads that compute; 0 on a GPU
+    fixed_tile: bool = False  # full windows of exactly `tile` run fastest, and larger ones not at all
 
     def describe(self) -> str:
         """One line for people: `openvino 2026.4 fp32 on cpu (2 threads)`."""
@@ -57,7 +58,8 @@ class Engine(Protocol):
     `stream` takes batches, uint8 [n, h, w, 3] RGB of any n, h, w >= 1, and yields uint8
     [n, scale·h, scale·w, 3] in the same order, one for each. It works ahead: batches are read before earlier results
     are asked for, and must not change until their result has come. A yielded array belongs to the engine and is valid
-    until the next one is asked for. One stream at a time; an abandoned one must be closed before the next.
+    until the next one is asked for. (Engines with `fixed_tile` take batches and windows up to the shape they were
+    opened for.) One stream at a time; an abandoned one must be closed before the next.
     Raises EngineFailed with the library's own words.
     """
 
