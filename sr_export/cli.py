@@ -80,6 +80,39 @@ def _trt(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _parity(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from sr_export.engines import EngineName
+    from sr_export.model import find_model, prepare
+    from sr_export.parity_report import to_json, to_table, write_report
+    from sr_export.parity_run import find_forms, load_images, measure_parity
+    from sr_train.errors import UsageError
+
+    try:
+        engines = [EngineName(name) for name in options.engines.split(",")] if options.engines else None
+    except ValueError as error:
+        raise UsageError(f"{error}; engines are {', '.join(EngineName)}") from error
+    prepared = prepare(find_model(options.checkpoint), _say)
+    images = load_images(options.images)
+    parity = measure_parity(prepared.model.name, find_forms(prepared, engines), images, _say)
+    if options.json:
+        print(to_json(parity))
+    else:
+        Console().print(to_table(parity))
+    for target in options.report:
+        write_report(parity, target)
+        _say(f"report: {target}")
+    return DONE if parity.passed() else NOT_PASSED
+
+
+def _doctor(_options: argparse.Namespace) -> int:
+    from sr_export.doctor import examine, to_text
+
+    print(to_text(examine()))
+    return DONE
+
+
 @contextmanager
 def _build_progress() -> Iterator[Callable[[str, int, int], None]]:
     """A live line of TensorRT's phases on a terminal; nothing elsewhere."""
@@ -107,6 +140,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_onnx(commands.add_parser("onnx", help="one ONNX file, checked and compared with torch"))
     _add_trt(commands.add_parser("trt", help="a TensorRT or TensorRT-RTX plan"))
+    _add_parity(commands.add_parser("parity", help="how near every form that runs here is to torch in float32"))
+    doctor = commands.add_parser("doctor", help="what this machine has for the engines, and what to install")
+    doctor.set_defaults(command=_doctor)
     return parser
 
 
@@ -143,3 +179,13 @@ def _add_trt(trt: argparse.ArgumentParser) -> None:
     trt.add_argument("--portable", action="store_true",
                      help="trt: for every GPU of the same compute capability; slower")  # fmt: skip
     trt.add_argument("-o", "--output", type=Path, help="the file to write (NAME.PRECISION.SHAPE.FLAVOUR.plan)")
+
+
+def _add_parity(parity: argparse.ArgumentParser) -> None:
+    parity.set_defaults(command=_parity)
+    parity.add_argument("checkpoint", nargs="?", default="srresnet", help="checkpoint, .onnx file or name (srresnet)")
+    parity.add_argument("--images", type=Path, metavar="DIR", help="photos to compare on (three built-in crops)")
+    parity.add_argument("--engines", metavar="NAME[,NAME]", help="only these, besides the reference (all)")
+    parity.add_argument("--report", type=Path, action="append", default=[], metavar="FILE",
+                        help="write FILE.html, with heat maps, or FILE.json; may be given twice")  # fmt: skip
+    parity.add_argument("--json", action="store_true", help="print JSON in place of the table")

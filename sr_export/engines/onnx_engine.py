@@ -16,6 +16,7 @@ import onnxruntime
 
 from sr_export.engines.base import EngineName, Pixels, Precision, Traits
 from sr_export.errors import EngineFailed, EngineUnavailable, OutOfDeviceMemory
+from sr_export.gpu import ask_driver
 from sr_export.model import Prepared
 
 __all__ = ["OnnxEngine", "has_cuda_provider"]
@@ -115,6 +116,9 @@ def _open_session(path: Path, provider: str, index: int, threads: int) -> Any:
             "use --device cpu"
         )
     if provider == CUDA:
+        # Asked first: without a driver ONNX Runtime writes a page of its own log to stderr.
+        if problem := ask_driver().problem:
+            raise EngineUnavailable(f"engine onnx cannot run on CUDA: {problem}; use --device cpu")
         onnxruntime.preload_dlls()  # CUDA and cuDNN from the pip packages that torch brings
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=with_options)

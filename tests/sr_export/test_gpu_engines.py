@@ -12,7 +12,7 @@ from sr_export.engines.onnx_engine import OnnxEngine
 from sr_export.engines.tensorrt_engine import open_at_a_size_that_fits
 from sr_export.errors import EngineUnavailable, OutOfDeviceMemory
 from sr_export.flavour import Flavour
-from sr_export.gpu import ask_driver
+from sr_export.gpu import Driver, Gpu, ask_driver
 from sr_export.model import Prepared
 from sr_export.shape import BatchShape
 from tests.conftest import random_pixels
@@ -117,6 +117,7 @@ def test_a_provider_that_silently_fell_back_to_the_cpu_is_refused(
         def get_providers(self) -> list[str]:
             return [onnx_module.CPU]
 
+    monkeypatch.setattr(onnx_module, "ask_driver", lambda: Driver((Gpu(0, "A", "8.9", 1),), "13.0"))
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [onnx_module.CUDA, onnx_module.CPU])
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
     monkeypatch.setattr(onnxruntime, "InferenceSession", FellBack)
