@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # One process per command, as many threads as there are cores: the tests start engines of their own.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test check types lint format bench clean
+.PHONY: demo test check types lint format bench gpu-check clean
 
 demo: $(VENV)/installed
 	$(BIN)/sr-batch samples
@@ -36,6 +36,11 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/png.py
 	$(BIN)/python benchmarks/startup.py
+
+# On a machine with an NVIDIA GPU; writes gpu-check.json. Has never run where this was written.
+gpu-check: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python benchmarks/gpu_check.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info samples_x4

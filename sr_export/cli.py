@@ -99,7 +99,7 @@ def _parity(options: argparse.Namespace) -> int:
     if options.json:
         print(to_json(parity))
     else:
-        Console().print(to_table(parity))
+        Console(width=None if sys.stdout.isatty() else 120).print(to_table(parity))
     for target in options.report:
         write_report(parity, target)
         _say(f"report: {target}")

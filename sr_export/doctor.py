@@ -1,4 +1,4 @@
-"""What this machine has for the engines, and what to install for those it lacks. Asks, changes nothing, never raises."""
+"""What this machine has for the engines, and what to install for those it lacks. It asks, and changes nothing."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _cpu() -> list[Finding]:
     flags = _cpu_flags()
     known = ", ".join(flag for flag in CPU_FLAGS if flag in flags) or "no AVX-512 or AMX seen"
     bf16 = not flags or {"avx512_bf16", "amx_bf16"} & flags
-    fix = "" if bf16 else "bf16, twice as fast in OpenVINO, needs AVX512_BF16 or AMX"
+    fix = "" if bf16 else "bf16 in OpenVINO needs AVX512_BF16 or AMX"
     return [Finding("CPU", f"{cpu_threads()} threads; {known}", fix)]
 
 

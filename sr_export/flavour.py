@@ -25,17 +25,18 @@ PACKAGES = {
     Flavour.TRT: ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
     Flavour.RTX: ("tensorrt-rtx",),
 }
+INSTALL = {Flavour.TRT: "pip install tensorrt", Flavour.RTX: "pip install tensorrt-rtx"}
 LEAST_MAJOR = {Flavour.TRT: 10, Flavour.RTX: 1}  # strongly typed networks from 10 on
 
 
 def missing_package(flavour: Flavour) -> str | None:
     """What to install for this flavour, as a clause; None if its Python package is there (it is not imported)."""
     if find_spec(MODULES[flavour]) is None:
-        return f"the package {MODULES[flavour]} is not installed (pip install sr-toolkit[{flavour}])"
+        return f"the package {MODULES[flavour]} is not installed ({INSTALL[flavour]})"
     for package in PACKAGES[flavour]:
         try:
             if int(version(package).partition(".")[0]) < LEAST_MAJOR[flavour]:
-                return f"{package} {version(package)} is too old (pip install -U sr-toolkit[{flavour}])"
+                return f"{package} {version(package)} is too old ({INSTALL[flavour]} -U)"
         except (PackageNotFoundError, ValueError):
             continue
     return None
@@ -67,6 +68,6 @@ def load_flavour(flavour: Flavour) -> ModuleType:
     except (ImportError, OSError, AttributeError) as error:
         raise EngineUnavailable(
             f"{MODULES[flavour]} is installed but does not load ({error}); "
-            f"reinstall it: pip install --force-reinstall sr-toolkit[{flavour}]"
+            f"reinstall it: {INSTALL[flavour]} --force-reinstall"
         ) from error
     return module

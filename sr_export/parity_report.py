@@ -26,19 +26,18 @@ if TYPE_CHECKING:
 __all__ = ["heat_map", "to_html", "to_json", "to_table", "write_report"]
 
 HEAT_LEVELS = 8  # a difference of so many grey levels is drawn at full brightness
-COLUMNS = ("form", "largest error", "PSNR", "off by > 1", "tiles/s", "speed", "gate")
+COLUMNS = ("form", "error", "PSNR", "> 1 level", "tiles/s", "speed", "gate")
 
 
 def to_table(parity: Parity) -> Table:
     """For a terminal."""
+    from rich import box
     from rich.table import Table
 
     problems = [f"{form.name}: {form.problem}" for form in parity.measured if form.problem]
-    table = Table(
-        title=f"{parity.model} against {parity.reference}, {len(parity.images)} images",
-        caption="\n".join(["not run:", *problems]) if problems else None,
-        caption_justify="left",
-    )
+    caption = "\n".join(["not run:", *problems]) if problems else None
+    title = f"{parity.model} against {parity.reference}, {len(parity.images)} images"
+    table = Table(title=title, caption=caption, caption_justify="left", box=box.SIMPLE)
     for column in COLUMNS:
         table.add_column(column, justify="left" if column in ("form", "gate") else "right", no_wrap=True)
     for form in parity.measured:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from sr_export.derived import derived_file, sha256_of
-from sr_export.errors import EngineUnavailable, PlanError
+from sr_export.errors import EngineUnavailable, OutOfDeviceMemory, PlanError
 from sr_export.flavour import Flavour, load_flavour
 from sr_export.full_tensorrt import TimingCache, tune
 from sr_export.gpu import Gpu, ask_driver
@@ -31,6 +31,7 @@ __all__ = [
     "PlanOptions",
     "Profile",
     "build_plan",
+    "is_out_of_memory",
     "load_network",
     "make_logger",
     "plan_file",
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 PLAN_RECIPE = 1  # raise it when the same recipe must give another plan
+
+OUT_OF_MEMORY = ("out of memory", "outofmemory", "insufficient memory", "cudaerrormemoryallocation")
 
 Progress = Callable[[str, int, int], None]  # phase, steps done, steps in all
 
@@ -159,7 +162,8 @@ def build_plan(
 ) -> bytes:
     """The plan itself. `progress` is told of TensorRT's phases; what it raises stops the build and comes out here.
 
-    Raises PlanError with the node's name and TensorRT's own sentence, EngineUnavailable when TensorRT does not start.
+    Raises PlanError with the node's name and TensorRT's own sentence, EngineUnavailable when TensorRT does not start,
+    OutOfDeviceMemory when the GPU that it times kernels on is too small.
     """
     if TYPE_CHECKING:
         import tensorrt_rtx as trt
@@ -180,6 +184,8 @@ def build_plan(
     plan = parsed.builder.build_serialized_network(parsed.network, config)
     if monitor is not None and monitor.stopped_by is not None:
         raise monitor.stopped_by
+    if plan is None and is_out_of_memory(parsed.last_words()):
+        raise OutOfDeviceMemory(parsed.last_words())
     if plan is None:
         raise PlanError(f"TensorRT cannot build {onnx_path.name} ({parsed.last_words()})")
     if timing is not None:
@@ -199,6 +205,11 @@ class Parsed:
 
     def last_words(self) -> str:
         return "; ".join(self.errors[-2:]) or "it gives no reason"
+
+
+def is_out_of_memory(words: str) -> bool:
+    """Whether TensorRT's words say that the GPU's memory did not suffice."""
+    return any(sign in words.lower() for sign in OUT_OF_MEMORY)
 
 
 def load_network(onnx_path: Path, flavour: Flavour) -> Parsed:

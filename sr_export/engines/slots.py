@@ -10,6 +10,7 @@ Buffers have the largest shape that the contexts take; addresses never change, s
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Protocol
@@ -104,6 +105,12 @@ class SlotRunner:
         self.most = most
         self._input, self._scale, self._graphs = names[0], scale, graphs
         self._slots = [_Slot(context, device, names, most, scale) for context in contexts]
+
+    def with_slots(self, count: int) -> SlotRunner:
+        """A runner on the first `count` of these slots, to compare with. Not to be used at the same time."""
+        twin = copy.copy(self)
+        twin._slots = self._slots[:count]
+        return twin
 
     def stream(self, batches: Iterable[Pixels]) -> Generator[Pixels]:
         """See sr_export.engines.base.Engine. Batches of up to `most.count` images, heights and widths within `most`."""

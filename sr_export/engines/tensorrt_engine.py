@@ -24,7 +24,7 @@ from sr_export.export import fp16_onnx
 from sr_export.flavour import Flavour, load_flavour, refuse_without_gpu
 from sr_export.gpu import Gpu, ask_driver
 from sr_export.model import Prepared
-from sr_export.plan import PlanOptions, Profile, make_logger, plan_file
+from sr_export.plan import PlanOptions, Profile, is_out_of_memory, make_logger, plan_file
 from sr_export.shape import BatchShape
 from sr_train.atomic_file import atomic_file
 
@@ -36,7 +36,6 @@ __all__ = ["DEFAULT_SHAPE", "PlanRefused", "TensorRtEngine", "open_at_a_size_tha
 DEFAULT_SHAPE = BatchShape(1, 256, 256)  # not measured: there was no GPU
 SMALLER_SIDES = (512, 384, 256, 192, 128, 96, 64)  # LR pixels: tried in turn when a tile does not fit
 IN_FLIGHT = 2  # slots: one uploads or downloads while the other computes
-OUT_OF_MEMORY = ("out of memory", "outofmemory", "insufficient memory", "cudaerrormemoryallocation")
 
 Say = Callable[[str], None]
 Opened = TypeVar("Opened")
@@ -86,6 +85,16 @@ class TensorRtEngine:
         side = (self.shape.height, self.shape.width)
         for is_full, group in groupby(batches, key=lambda batch: batch.shape[1:3] == side):
             yield from (self._fixed if is_full else self._for_smaller()).runner.stream(group)
+
+    @property
+    def runner(self) -> SlotRunner:
+        """What runs full windows, for measurements."""
+        return self._fixed.runner
+
+    @property
+    def plan_path(self) -> Path:
+        """The cached plan of full windows."""
+        return self._fixed.path
 
     def close(self) -> None:
         for plan in (self._fixed, self._dynamic):
@@ -162,6 +171,10 @@ class _LoadedPlan:
             graphs = flavour is Flavour.TRT
             self.runner = SlotRunner(contexts, CudaDevice(gpu.index), names, profile.most, prepared.facts.scale, graphs)
 
+    @property
+    def path(self) -> Path:
+        return self._path
+
     def close(self) -> None:
         self._save_runtime_cache()
         del self.runner, self._config, self._engine, self._runtime
@@ -216,7 +229,7 @@ class _LoadedPlan:
 
     def _failure(self, kind: type[EngineFailed], what: str) -> EngineFailed:
         words = "; ".join(self._errors[-2:]) or "it gives no reason"
-        if any(sign in words.lower() for sign in OUT_OF_MEMORY):
+        if is_out_of_memory(words):
             return OutOfDeviceMemory(words)
         return kind(f"{what} ({words})")
 

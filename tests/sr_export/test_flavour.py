@@ -49,7 +49,7 @@ except f.EngineUnavailable as error:
 """
     result, _ = run(program)
     assert result.returncode == 0, result.stderr
-    assert "pip install sr-toolkit[trt]" in result.stdout
+    assert "pip install tensorrt" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -71,4 +71,4 @@ except f.EngineUnavailable as error:
 """
     result, _ = run(program, tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "installed but does not load" in result.stdout and "pip install --force-reinstall" in result.stdout
+    assert "installed but does not load" in result.stdout and "--force-reinstall" in result.stdout
