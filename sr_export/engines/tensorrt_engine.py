@@ -230,7 +230,7 @@ class _LoadedPlan:
     def _failure(self, kind: type[EngineFailed], what: str) -> EngineFailed:
         words = "; ".join(self._errors[-2:]) or "it gives no reason"
         if is_out_of_memory(words):
-            return OutOfDeviceMemory(words)
+            return OutOfDeviceMemory(f"{words}; use a smaller --tile or --batch")
         return kind(f"{what} ({words})")
 
     def _runtime_cache_path(self) -> Path:

@@ -85,8 +85,8 @@ class FakeDevice:
 class FakeContext:
     """Runs an ONNX session on the addresses it was given, when its stream comes to it."""
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        self._session = session
+    def __init__(self, session: onnxruntime.InferenceSession, scale: int = SCALE, most: BatchShape = MOST) -> None:
+        self._session, self._scale, self._most = session, scale, most
         self._addresses: dict[str, int] = {}
         self._shape: tuple[int, ...] = ()
         self.enqueued: list[tuple[int, ...]] = []
@@ -94,7 +94,7 @@ class FakeContext:
 
     def set_input_shape(self, _name: str, shape: tuple[int, ...]) -> bool:
         self._shape = shape
-        return shape[1] <= MOST.height and shape[2] <= MOST.width
+        return shape[1] <= self._most.height and shape[2] <= self._most.width
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
         self._addresses[name] = memory
@@ -108,8 +108,8 @@ class FakeContext:
 
     def _compute(self, shape: tuple[int, ...]) -> None:
         n, h, w, _ = shape
-        result = self._session.run(None, {"input": self._at("input", shape)})[0]
-        self._at("output", (n, h * SCALE, w * SCALE, 3))[...] = result
+        result = self._session.run(None, {"input": self._at("input", shape).copy()})[0]
+        self._at("output", (n, h * self._scale, w * self._scale, 3))[...] = result
 
     def _at(self, name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         memory = (ctypes.c_uint8 * int(np.prod(shape))).from_address(self._addresses[name])
