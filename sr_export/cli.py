@@ -54,3 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     onnx.add_argument("--door", choices=("float", "pixel"), default="float",
                       help="float: NCHW RGB in [0, 1]; pixel: uint8 NHWC RGB (float)")  # fmt: skip
     return parser
+
+
+if __name__ == "__main__":
+    main()
