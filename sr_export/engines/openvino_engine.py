@@ -18,7 +18,7 @@ __all__ = ["OpenVinoEngine", "computes_in_bf16"]
 
 HINTS = {Precision.FP32: "f32", Precision.BF16: "bf16"}
 IN_FLIGHT = 2  # requests: while one computes, the next waits in the queue and the last is stitched
-BEST_TILE = 384  # LR pixels, measured: benchmarks/README.md
+BEST_TILE = 352  # LR pixels, measured: benchmarks/README.md
 
 
 def computes_in_bf16() -> bool:
