@@ -2,8 +2,9 @@
 
     python benchmarks/batch.py [--photos 12] [--side 1000] [--format png]
 
-The photos are the samples, mirrored to side x side pixels, as JPEG. Prints both times, their ratio, the command's peak
-memory, and what the command itself said.
+The photos are the samples, mirrored to side x side pixels, as JPEG. The engine runs one half of them before the command
+and the other after it, so that a machine whose speed drifts treats both alike. Prints both in seconds and in CPU seconds
+(which other work on the machine disturbs less), their ratios, the command's peak memory, and what it said itself.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,12 @@ from sr_export.model import find_model, prepare
 SAMPLES = Path(__file__).parent.parent / "samples"
 
 
+@dataclass(frozen=True)
+class Cost:
+    wall: float  # seconds
+    cpu: float  # seconds of all threads
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--photos", type=int, default=12)
@@ -38,17 +46,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         photos = _make_photos(Path(folder) / "photos", options.photos, options.side)
         with open_engine(prepare(find_model(options.model))) as engine:
-            engine_seconds = _engine_alone(engine, photos[: len(photos) // 2])
-            command_seconds, peak_gb, said = _command(Path(folder) / "photos", options)
-            engine_seconds += _engine_alone(engine, photos[len(photos) // 2 :])
+            first = _engine_alone(engine, photos[: len(photos) // 2])
+            command, peak_gb, said = _command(Path(folder) / "photos", options)
+            second = _engine_alone(engine, photos[len(photos) // 2 :])
             name = engine.traits.describe()
+    alone = Cost(first.wall + second.wall, first.cpu + second.cpu)
     print(f"{machine()}\n\n{options.photos} photos of {options.side}x{options.side}, {name}, -f {options.format}\n")
-    ratio = f"{command_seconds / engine_seconds:.3f}x"
     rows = [
-        ["engine alone on the same tiles", f"{engine_seconds:.1f}", "1.000x", ""],
-        ["sr-batch, start to end", f"{command_seconds:.1f}", ratio, f"{peak_gb:.2f}"],
-    ]
-    print_table(["what", "s", "ratio", "peak GB"], rows)
+        ["engine alone on the same tiles", f"{alone.wall:.1f}", "1.000x", f"{alone.cpu:.1f}", "1.000x", ""],
+        ["sr-batch, start to end", f"{command.wall:.1f}", f"{command.wall / alone.wall:.3f}x", f"{command.cpu:.1f}",
+         f"{command.cpu / alone.cpu:.3f}x", f"{peak_gb:.2f}"],
+    ]  # fmt: skip
+    print_table(["what", "s", "ratio", "CPU s", "ratio", "peak GB"], rows)
     print(f"\n{said}")
 
 
@@ -66,9 +75,10 @@ def _make_photos(folder: Path, count: int, side: int) -> list[Path]:
     return paths
 
 
-def _engine_alone(engine: Engine, photos: list[Path]) -> float:
-    """Seconds that the engine takes for these photos' tiles, decoded before; the shape's first run not counted."""
-    seconds, halo = 0.0, engine.traits.halo_measured or engine.traits.halo or 0
+def _engine_alone(engine: Engine, photos: list[Path]) -> Cost:
+    """What the engine takes for these photos' tiles, decoded before; the shape's first run is not counted."""
+    wall = cpu = 0.0
+    halo = engine.traits.halo_measured or engine.traits.halo or 0
     for index, path in enumerate(photos):
         with Image.open(path) as image:
             pixels = np.asarray(image)
@@ -76,21 +86,22 @@ def _engine_alone(engine: Engine, photos: list[Path]) -> float:
         if index == 0:
             tile = next(iter(plan))
             next(engine.stream([pixels[None, tile.rows.window(), tile.columns.window()]]))
-        begun = time.perf_counter()
+        wall_before, cpu_before = time.perf_counter(), time.process_time()
         for _ in upscale(pixels, engine.stream, plan, engine.traits.scale):
             pass
-        seconds += time.perf_counter() - begun
-    return seconds
+        wall, cpu = wall + time.perf_counter() - wall_before, cpu + time.process_time() - cpu_before
+    return Cost(wall, cpu)
 
 
-def _command(folder: Path, options: argparse.Namespace) -> tuple[float, float, str]:
-    """Seconds, peak resident memory in GB, and the last lines that it printed."""
+def _command(folder: Path, options: argparse.Namespace) -> tuple[Cost, float, str]:
+    """What the command took, its peak resident memory in GB, and the last lines that it printed."""
     command = [sys.executable, "-m", "sr_batch.cli", str(folder), "-f", options.format, "-n", options.model]
     begun = time.perf_counter()
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    seconds = time.perf_counter() - begun
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-    return seconds, peak, "\n".join(result.stderr.splitlines()[-2:])
+    wall = time.perf_counter() - begun
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    said = "\n".join(result.stderr.splitlines()[-2:])
+    return Cost(wall, used.ru_utime + used.ru_stime), used.ru_maxrss / 1e6, said
 
 
 if __name__ == "__main__":
