@@ -2,9 +2,9 @@
 
     python benchmarks/batch.py [--photos 12] [--side 1000] [--format png]
 
-The photos are the samples, mirrored to side x side pixels, as JPEG. The engine runs one half of them before the command
-and the other after it, so that a machine whose speed drifts treats both alike. Prints both in seconds and in CPU seconds
-(which other work on the machine disturbs less), their ratios, the command's peak memory, and what it said itself.
+The photos are the samples, mirrored to side x side pixels, as JPEG. The engine runs one half of them before the
+command and the other after it, so that a machine whose speed drifts treats both alike. Prints both in seconds and in
+CPU seconds (which other work disturbs less), their ratios, the command's peak memory, and what it said itself.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class OpenVinoEngine:
         running: deque[tuple[openvino.InferRequest, Pixels]] = deque()  # the batch is kept alive while it is read
         try:
             for batch in batches:
-                request, contiguous = free.popleft(), np.ascontiguousarray(batch)
+                request, contiguous = free.popleft(), np.require(batch, requirements=("C", "W"))
                 request.set_input_tensor(openvino.Tensor(contiguous, shared_memory=True))
                 request.start_async()
                 running.append((request, contiguous))

@@ -55,7 +55,7 @@ class TorchEngine:
             try:
                 with torch.inference_mode():
                     result = self._module(
-                        torch.from_numpy(np.ascontiguousarray(batch)).to(self.traits.device)
+                        torch.from_numpy(np.require(batch, requirements=("C", "W"))).to(self.traits.device)
                     ).cpu()  # syncs on a GPU
             except RuntimeError as error:
                 raise EngineFailed(f"PyTorch failed ({error})") from error
