@@ -25,3 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         file=sys.stderr,
     )
     sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

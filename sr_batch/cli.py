@@ -286,3 +286,7 @@ def _jobs(text: str) -> tuple[int, int]:
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
     raise Terminated
+
+
+if __name__ == "__main__":
+    main()

@@ -201,10 +201,9 @@ def _infer(output: _Output, stream: Stream, settings: Settings, events: Events, 
     end = _End.ABANDONED
     try:
         plan = plan_tiles(image.shape[0], image.shape[1], settings.tile, settings.halo, settings.fixed_tile)
-        with closing(upscale(image, stream, plan, settings.scale, settings.batch)) as bands:
+        with closing(upscale(image, stream, plan, settings.scale, settings.batch, events.advanced)) as bands:
             for band in bands:
                 output.put(band)
-                events.advanced(len(band.pixels) // settings.scale * image.shape[1])
                 if output.written.done():
                     return
         summary.computed_pixels += plan.computed_pixels()

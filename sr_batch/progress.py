@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reporter", "printable", "reporter"]
 
-PLAIN_INTERVAL_SECONDS = 10.0
+PLAIN_INTERVAL_SECONDS = 5.0
 MEGA = 1e6
 
 

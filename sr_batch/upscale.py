@@ -26,10 +26,18 @@ class Band:
     pixels: Pixels  # [rows, scale·w, 3]
 
 
-def upscale(image: Pixels, stream: Stream, plan: TilePlan, scale: int, batch: int = 1) -> Generator[Band]:
+def upscale(
+    image: Pixels,
+    stream: Stream,
+    plan: TilePlan,
+    scale: int,
+    batch: int = 1,
+    advanced: Callable[[int], None] = lambda _: None,
+) -> Generator[Band]:
     """Run uint8 [h, w, 3] RGB through `stream` and yield the uint8 [scale·h, scale·w, 3] output in bands, top down.
 
     The plan must be for this image. Up to `batch` tiles go in one call; all tiles of a plan have the same shape.
+    `advanced` is told after each tile how many pixels of the image it was.
     Holds one band and the engine's results in flight; what the stream raises passes through.
     """
     width = image.shape[1]
@@ -43,6 +51,7 @@ def upscale(image: Pixels, stream: Stream, plan: TilePlan, scale: int, batch: in
                     band = np.empty((rows, width * scale, 3), dtype=np.uint8)
                 core = pixels[tile.rows.core_in_result(scale), tile.columns.core_in_result(scale)]
                 band[:, tile.columns.core_in_output(scale)] = core
+                advanced(core.shape[0] * core.shape[1] // scale**2)
                 if tile.columns.keep_stop == width:
                     yield Band(tile.rows.keep_start * scale, band)
 

@@ -189,3 +189,7 @@ def _add_parity(parity: argparse.ArgumentParser) -> None:
     parity.add_argument("--report", type=Path, action="append", default=[], metavar="FILE",
                         help="write FILE.html, with heat maps, or FILE.json; may be given twice")  # fmt: skip
     parity.add_argument("--json", action="store_true", help="print JSON in place of the table")
+
+
+if __name__ == "__main__":
+    main()

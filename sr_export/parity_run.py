@@ -95,7 +95,7 @@ class EmulatedFp16:
 
         for batch in batches:
             with torch.inference_mode():
-                result: Pixels = self._module(torch.from_numpy(batch)).numpy()
+                result: Pixels = self._module(torch.from_numpy(np.require(batch, requirements=("C", "W")))).numpy()
             yield result
 
     def close(self) -> None:

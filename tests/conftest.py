@@ -23,6 +23,12 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 TINY = GeneratorConfig(channels=4, blocks=1, scale=4)
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Threads of a tiny network only wait for each other. An engine that is opened sets its own number."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test sees the user's derived files, and subprocesses share the session's."""

@@ -18,7 +18,7 @@ __all__ = ["OpenVinoEngine", "computes_in_bf16"]
 
 HINTS = {Precision.FP32: "f32", Precision.BF16: "bf16"}
 IN_FLIGHT = 2  # requests: while one computes, the next waits in the queue and the last is stitched
-BEST_TILE = 320  # LR pixels, measured: benchmarks/README.md
+BEST_TILE = 352  # LR pixels, measured: benchmarks/README.md
 
 
 def computes_in_bf16() -> bool:
@@ -62,7 +62,7 @@ class OpenVinoEngine:
         running: deque[tuple[openvino.InferRequest, Pixels]] = deque()  # the batch is kept alive while it is read
         try:
             for batch in batches:
-                request, contiguous = free.popleft(), np.ascontiguousarray(batch)
+                request, contiguous = free.popleft(), np.require(batch, requirements=("C", "W"))
                 request.set_input_tensor(openvino.Tensor(contiguous, shared_memory=True))
                 request.start_async()
                 running.append((request, contiguous))

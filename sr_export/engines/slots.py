@@ -16,7 +16,6 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sr_export.engines.base import Pixels
@@ -140,7 +139,7 @@ class SlotRunner:
             )
         slot.filled = len(batch)
         host = slot.host_in[: batch.size]
-        host.copy_(torch.from_numpy(np.ascontiguousarray(batch)).reshape(-1))
+        host.numpy().reshape(batch.shape)[...] = batch  # a strided or read-only view will do
         slot.stream.copy(host, slot.device_in[: batch.size])
         self._launch(slot, shape)
         size = slot.filled * shape.height * shape.width * 3 * self._scale**2

@@ -60,7 +60,7 @@ class TorchEngine:
             try:
                 with torch.inference_mode():
                     result = self._module(
-                        torch.from_numpy(np.ascontiguousarray(batch)).to(self.traits.device)
+                        torch.from_numpy(np.require(batch, requirements=("C", "W"))).to(self.traits.device)
                     ).cpu()  # syncs on a GPU
             except torch.OutOfMemoryError as error:
                 raise OutOfDeviceMemory(f"PyTorch has too little GPU memory ({error}); use a smaller --tile") from error

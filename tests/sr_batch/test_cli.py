@@ -300,7 +300,7 @@ def test_help_needs_nothing_heavy() -> None:
 
 
 def _start(tiny_checkpoint: Path, *arguments: str | Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "sr_batch", *map(str, arguments), "-n", str(tiny_checkpoint)]
+    command = [sys.executable, "-m", "sr_batch.cli", *map(str, arguments), "-n", str(tiny_checkpoint)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -359,7 +359,7 @@ def test_on_a_terminal_there_is_a_bar(tiny_checkpoint: Path, tmp_path: Path) -> 
     _photo(tmp_path / "p" / "a.png", 300, 300)
     (tmp_path / "p" / "bad.jpg").write_text("text")
     parent, child = pty.openpty()
-    command = [sys.executable, "-m", "sr_batch", str(tmp_path / "p"), "-n", str(tiny_checkpoint)]
+    command = [sys.executable, "-m", "sr_batch.cli", str(tmp_path / "p"), "-n", str(tiny_checkpoint)]
     with subprocess.Popen(command, stderr=child, env=os.environ | {"TERM": "xterm", "COLUMNS": "200"}) as process:
         os.close(child)
         shown = b""

@@ -21,6 +21,14 @@ def test_bands_put_together_are_the_whole_picture(height: int, width: int, tile:
     assert np.array_equal(np.concatenate([band.pixels for band in bands]), enlarge(image))
 
 
+def test_every_tile_is_told_so_that_progress_never_stands_still() -> None:
+    told: list[int] = []
+    plan = plan_tiles(90, 70, 40, 4)
+    list(upscale(random_pixels(90, 70), repeat_4x, plan, 4, advanced=told.append))
+    assert len(told) == len(plan) > 1
+    assert sum(told) == 90 * 70
+
+
 def test_a_band_stays_as_it_is_when_the_engine_reuses_its_buffer() -> None:
     def reusing(batches: Iterable[Pixels]) -> Generator[Pixels]:
         buffer = np.empty((1, 160, 160, 3), dtype=np.uint8)

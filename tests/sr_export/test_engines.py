@@ -45,6 +45,16 @@ def test_batches_of_many_shapes_come_back_in_order_and_equal_torch(name: EngineN
 
 
 @pytest.mark.parametrize("name", CPU_ENGINES)
+def test_windows_of_a_picture_that_may_not_be_written_are_taken_as_they_are(name: EngineName, tiny: Prepared) -> None:
+    picture = random_pixels(40, 50)
+    picture.flags.writeable = False
+    window = picture[None, ::-1, 3:40]
+    with open_engine(tiny, name) as engine:
+        results = _run(engine, [picture[None], window, np.ascontiguousarray(window)])
+    assert np.array_equal(results[1], results[2])
+
+
+@pytest.mark.parametrize("name", CPU_ENGINES)
 def test_an_abandoned_stream_does_not_disturb_the_next(name: EngineName, tiny: Prepared) -> None:
     batches = [random_pixels(30, 30, seed)[None] for seed in range(5)]
     with open_engine(tiny, name) as engine:

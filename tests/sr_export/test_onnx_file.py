@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from sr_export.deploy import PixelDoor, deploy
+from sr_export.model import find_model, write_onnx
 from sr_export.onnx_file import Door, OnnxFacts, add_pixel_door, export_onnx, read_facts
+from sr_train.checkpoint import load_checkpoint
 from sr_train.generator import GeneratorConfig, random_generator
-from tests.conftest import random_pixels
+from tests.conftest import SAMPLES, random_pixels
 
+Run = Callable[[Path, NDArray[np.generic]], NDArray[np.generic]]
 FACTS = {door: OnnxFacts(4, 10, 8, door, "fp32", "0" * 64) for door in ("float", "pixel")}
 
 
@@ -32,6 +38,12 @@ def exported(deployed: PixelDoor, tmp_path_factory: pytest.TempPathFactory) -> d
     return paths
 
 
+def _run_openvino(path: Path, batch: NDArray[np.generic]) -> NDArray[np.generic]:
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    result: NDArray[np.generic] = compiled(batch)[0]
+    return result
+
+
 def _run(graph: Path | bytes, batch: NDArray[np.generic]) -> NDArray[np.generic]:
     content = graph if isinstance(graph, bytes) else str(graph)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -39,15 +51,29 @@ def _run(graph: Path | bytes, batch: NDArray[np.generic]) -> NDArray[np.generic]
     return result
 
 
+@pytest.mark.parametrize("run", [_run, _run_openvino])
 @pytest.mark.parametrize("shape", [(1, 24, 40), (3, 1, 1), (2, 7, 33)])
 def test_the_float_door_equals_torch_at_any_batch_and_size(
-    deployed: PixelDoor, exported: dict[str, Path], shape: tuple[int, int, int]
+    deployed: PixelDoor, exported: dict[str, Path], shape: tuple[int, int, int], run: Run
 ) -> None:
     n, h, w = shape
     x = torch.rand(n, 3, h, w, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = deployed.core(x).numpy()
-    assert np.abs(_run(exported["float"], x.numpy()) - expected).max() <= 1e-4
+    assert np.abs(run(exported["float"], x.numpy()) - expected).max() <= 1e-4
+
+
+@pytest.mark.slow
+def test_the_shipped_models_float_door_equals_torch_on_a_photo(tmp_path: Path) -> None:
+    source = find_model("srresnet")
+    write_onnx(source, tmp_path / "float.onnx", "float")
+    with Image.open(SAMPLES / "cat.png") as image:
+        pixels = np.asarray(image.convert("RGB"))[80:176, 100:196].transpose(2, 0, 1)[None]
+    x = np.ascontiguousarray(pixels.astype(np.float32) / 255)
+    with torch.inference_mode():
+        expected = deploy(load_checkpoint(source.path)[0]).core(torch.from_numpy(x)).numpy()
+    for run in (_run, _run_openvino):
+        assert np.abs(run(tmp_path / "float.onnx", x) - expected).max() <= 1e-4
 
 
 @pytest.mark.parametrize("shape", [(1, 24, 40), (3, 1, 1), (2, 7, 33)])

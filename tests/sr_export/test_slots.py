@@ -226,3 +226,11 @@ def test_a_refused_launch_is_an_error_and_no_old_picture(session: onnxruntime.In
     results = runner.stream(iter(pixels(*[(2, 20, 24)] * 3)))
     with pytest.raises(EngineFailed, match="refuses to run"):
         list(results)
+
+
+def test_a_strided_read_only_view_is_taken_as_it_is(session: onnxruntime.InferenceSession) -> None:
+    (picture,) = pixels((1, 20, 24))
+    picture.flags.writeable = False
+    view = picture[:, ::-1, 2:20]
+    (result,) = make(session)[0].stream(iter([view]))
+    assert np.array_equal(result, session.run(None, {"input": np.ascontiguousarray(view)})[0])
