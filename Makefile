@@ -39,8 +39,8 @@ bench: $(VENV)/installed
 
 # On a machine with an NVIDIA GPU; writes gpu-check.json. Has never run where this was written.
 gpu-check: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m gpu
-	$(BIN)/python benchmarks/gpu_check.py
+	$(BIN)/python benchmarks/gpu_check.py gpu-check.json
+	$(PYTEST) -m gpu
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info samples_x4

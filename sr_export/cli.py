@@ -59,7 +59,7 @@ def _trt(options: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from sr_export.export import fp16_onnx
-    from sr_export.flavour import Flavour
+    from sr_export.flavour import Flavour, load_flavour
     from sr_export.gpu import ask_driver
     from sr_export.model import find_model, prepare
     from sr_export.plan import PlanOptions, Profile, write_plan
@@ -69,6 +69,7 @@ def _trt(options: argparse.Namespace) -> int:
     profile = Profile.up_to(shape) if options.dynamic else Profile.fixed(shape)
     capabilities = tuple(options.compute_capability.split(",")) if options.compute_capability else ()
     chosen = PlanOptions(Flavour(options.flavour), profile, capabilities, options.level, portable=options.portable)
+    load_flavour(chosen.flavour)  # refuses before the work where it is not installed
     prepared = prepare(find_model(options.checkpoint), _say)
     onnx_path = fp16_onnx(prepared, _say) if options.precision == "fp16" else prepared.onnx_path
     target = options.output or Path(f"{prepared.model.name}.{options.precision}.{shape}.{options.flavour}.plan")

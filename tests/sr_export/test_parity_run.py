@@ -15,13 +15,13 @@ from PIL import Image
 
 from sr_export.cli import main
 from sr_export.deploy import deploy
-from sr_export.engines import EngineName, Precision
+from sr_export.engines import EngineName
 from sr_export.engines.openvino_engine import computes_in_bf16
 from sr_export.export import OnnxOptions, export_model
 from sr_export.model import Prepared, find_model
 from sr_export.parity import Difference
 from sr_export.parity_report import HEAT_LEVELS, heat_map, to_html, to_json, write_report
-from sr_export.parity_run import Form, Measured, Parity, find_forms, load_images, measure_parity
+from sr_export.parity_run import Measured, Parity, find_forms, load_images, measure_parity
 from sr_train.checkpoint import load_checkpoint
 from sr_train.errors import UsageError
 from tests.conftest import SAMPLES
@@ -155,15 +155,3 @@ def test_the_float_door_of_the_shipped_model_is_torch_to_1e_4_on_the_samples(tmp
         assert np.abs(given - expected).max() <= 1e-4
         rounded = np.rint(np.clip(given, 0, 1) * 255).transpose(0, 2, 3, 1)
         assert np.abs(sessions["pixel"].run(None, {"input": pixels})[0] - rounded).max() <= 1
-
-
-@pytest.mark.gpu
-def test_parity_of_the_gpu_forms_on_the_samples(shipped: Prepared) -> None:
-    """The same comparison for every form on this GPU. Has never run where it was written."""
-    forms = find_forms(shipped)
-    gpu_forms: list[Form] = [form for form in forms[1:] if "cuda" in form.name or form.name[:3] in ("trt", "rtx")]
-    parity = measure_parity("srresnet", [forms[0], *gpu_forms], load_images(SAMPLES))
-    ran = [form for form in parity.measured[1:] if form.difference is not None]
-    assert ran, [form.problem for form in parity.measured[1:]]
-    assert parity.passed(), to_json(parity)
-    assert Precision.FP16 in {form.precision for form in gpu_forms}
