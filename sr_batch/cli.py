@@ -98,7 +98,17 @@ def _upscale(options: argparse.Namespace) -> int:
     explain = (lambda reason: say(f"not taken: {reason}")) if options.verbose else (lambda _: None)
     halo = _halo_of(options.halo, prepared.facts)
     shape = _engine_shape(options, halo)
-    with open_engine(prepared, engine_name, precision, options.device, explain=explain, shape=shape, say=say) as engine:
+    opened = open_engine(
+        prepared,
+        engine_name,
+        precision,
+        options.device,
+        explain=explain,
+        shape=shape,
+        say=say,
+        compiled=options.compile,
+    )
+    with opened as engine:
         settings = _settings(options, engine.traits, halo)
         how = f"{engine.traits.describe()}, tile {settings.tile}, halo {settings.halo}"
         say(f"{prepared.model.name} {settings.scale}x with {how}")
@@ -232,6 +242,7 @@ def _parser() -> argparse.ArgumentParser:
         "-t", "--tile", type=_tile, default=0, metavar="auto|N", help="longest side of a tile, halo included, in pixels"
     )
     add("--halo", type=_halo, default="auto", metavar="auto|exact|N", help="auto: errors stay below half a grey level")
+    add("--compile", action="store_true", help="engine torch: torch.compile it (slow start; needs a C++ compiler)")
     add("--batch", type=_positive, default=1, metavar="N", help="tiles in one engine call (1)")
     add("-f", "--format", choices=FORMATS, default="same", help="of the results (same as each photo)")
     add("--quality", type=_quality, default=95, metavar="N", help="of JPEG and WebP, 1 to 100 (95)")

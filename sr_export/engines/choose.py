@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -43,6 +43,7 @@ class _Wish:
     device: str  # auto, cpu, mps, cuda:N
     threads: int
     shape: BatchShape | None  # what trt and rtx are built for
+    compiled: bool  # torch: through torch.compile
     explain: Explain
     say: Explain
 
@@ -56,17 +57,19 @@ def open_engine(
     explain: Explain = lambda _: None,
     shape: BatchShape | None = None,
     say: Explain = lambda _: None,
+    compiled: bool = False,
 ) -> Engine:
     """An open engine for the model.
 
     `device`: "auto", "cpu", "mps", "cuda", "cuda:N", "0,1" or "all": several GPUs get an engine each. `threads`: None
     for all there are. `shape`: the largest batch and window that will come, for engines that are built for one.
+    `compiled`: engine torch goes through torch.compile; the other engines compile anyway.
     `explain` is told why better engines were not taken, `say` what takes a while.
     Raises EngineUnavailable with the fix when what was named cannot be had, EngineFailed when it does not load.
     """
     refuse_what_is_not_built(engine, precision)
     devices = _parse_devices(device)
-    wishes = [_Wish(precision, one, threads or cpu_threads(), shape, explain, say) for one in devices]
+    wishes = [_Wish(precision, one, threads or cpu_threads(), shape, compiled, explain, say) for one in devices]
     first = _open_best(prepared, wishes[0]) if engine == "auto" else _open_named(prepared, engine, wishes[0])
     if len(wishes) == 1:
         return first
@@ -103,7 +106,7 @@ def _open_best(prepared: Prepared, wish: _Wish) -> Engine:
 
 
 def _on(wish: _Wish, device: str) -> _Wish:
-    return _Wish(wish.precision, device, wish.threads, wish.shape, wish.explain, wish.say)
+    return replace(wish, device=device)
 
 
 def _candidates(prepared: Prepared, wish: _Wish) -> list[tuple[EngineName, str]]:
@@ -178,7 +181,7 @@ def _open_named(prepared: Prepared, name: EngineName, wish: _Wish) -> Engine:
 
 def _open_any(prepared: Prepared, name: EngineName, precision: Precision, wish: _Wish) -> Engine:
     if name not in TENSORRT:
-        return _open(prepared, name, precision, wish.device, wish.threads)
+        return _open(prepared, name, precision, wish)
     if not (wish.device == "auto" or wish.device.startswith("cuda")):
         raise EngineUnavailable(f"engine {name} runs on NVIDIA GPUs, not on {wish.device}; use --device cuda")
     try:
@@ -189,7 +192,8 @@ def _open_any(prepared: Prepared, name: EngineName, precision: Precision, wish: 
     return TensorRtEngine(prepared, Flavour(name.value), precision, index, wish.shape or DEFAULT_SHAPE, wish.say)
 
 
-def _open(prepared: Prepared, name: EngineName, precision: Precision, device: str, threads: int) -> Engine:
+def _open(prepared: Prepared, name: EngineName, precision: Precision, wish: _Wish) -> Engine:
+    device, threads = wish.device, wish.threads
     try:
         match name:
             case EngineName.OPENVINO:
@@ -207,7 +211,7 @@ def _open(prepared: Prepared, name: EngineName, precision: Precision, device: st
             case EngineName.TORCH:
                 from sr_export.engines.torch_engine import TorchEngine
 
-                return TorchEngine(prepared, precision, _torch_device(device), threads)
+                return TorchEngine(prepared, precision, _torch_device(device), threads, wish.compiled)
             case EngineName.TRT | EngineName.RTX:
                 raise AssertionError(f"{name} is opened by _open_any")
     except ImportError as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sr_export.deploy import deploy
 from sr_export.engines.base import EngineName, Pixels, Precision, Traits
@@ -23,8 +24,13 @@ BEST_TILE = 256  # LR pixels, measured: benchmarks/README.md
 class TorchEngine:
     """See sr_export.engines.base.Engine. Any shape."""
 
-    def __init__(self, prepared: Prepared, precision: Precision, device: str, threads: int) -> None:
-        """Load the checkpoint. Raises EngineUnavailable for an ONNX model, a missing device or another precision."""
+    def __init__(
+        self, prepared: Prepared, precision: Precision, device: str, threads: int, compiled: bool = False
+    ) -> None:
+        """Load the checkpoint; `compiled`: through torch.compile, at the first batch, for any shape.
+
+        Raises EngineUnavailable for an ONNX model, a missing device or another precision.
+        """
         if prepared.model.kind is not ModelKind.CHECKPOINT:
             raise EngineUnavailable("engine torch runs .safetensors checkpoints only; use --engine openvino or onnx")
         allowed = (Precision.FP32,) if device == "cpu" else (Precision.FP32, Precision.FP16)
@@ -46,9 +52,10 @@ class TorchEngine:
             # Channels last is what tensor cores compute in, and how the pixels lie already. It changes no result's
             # meaning, and the CPU's kernels are left as they were measured.
             layout = torch.contiguous_format if device == "cpu" else torch.channels_last
-            self._module = module.to(device).to(memory_format=layout)
+            module = module.to(device).to(memory_format=layout)
         except RuntimeError as error:  # for example an index beyond the last GPU
             raise EngineUnavailable(f"PyTorch cannot use device {device} ({error}); use --device cpu") from error
+        self._run: Callable[[Tensor], Tensor] = torch.compile(module, dynamic=True) if compiled else module
         facts = prepared.facts
         self.traits = Traits(
             EngineName.TORCH, precision, device, torch.__version__, facts.scale, facts.halo, facts.halo_measured,
@@ -59,18 +66,16 @@ class TorchEngine:
         for batch in batches:
             try:
                 with torch.inference_mode():
-                    result = self._module(
-                        torch.from_numpy(np.require(batch, requirements=("C", "W"))).to(self.traits.device)
-                    ).cpu()  # syncs on a GPU
+                    pixels = torch.from_numpy(np.require(batch, requirements=("C", "W")))
+                    result = self._run(pixels.to(self.traits.device)).cpu()  # syncs on a GPU
             except torch.OutOfMemoryError as error:
                 raise OutOfDeviceMemory(f"PyTorch has too little GPU memory ({error}); use a smaller --tile") from error
             except RuntimeError as error:
                 raise EngineFailed(f"PyTorch failed ({error})") from error
-            pixels: Pixels = result.numpy()
-            yield pixels
+            yield result.numpy()
 
     def close(self) -> None:
-        del self._module
+        del self._run
 
     def __enter__(self) -> Self:
         return self

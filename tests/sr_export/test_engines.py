@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -119,6 +120,18 @@ def test_openvino_bf16_keeps_50_db_on_the_samples(shipped: Prepared, samples: li
         assert compare(np.concatenate(_run(engine, batches)), expected).psnr_db >= 50
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler, about its own insides
+def test_torch_compiled_gives_the_same_pictures_at_any_shape(tiny: Prepared) -> None:
+    batches = [random_pixels(20, 30)[None], random_pixels(33, 17)[None]]
+    with open_engine(tiny, EngineName.TORCH, device="cpu") as engine:
+        expected = _run(engine, batches)
+    with open_engine(tiny, EngineName.TORCH, device="cpu", compiled=True) as engine:
+        for result, wanted in zip(_run(engine, batches), expected, strict=True):
+            assert compare(result, wanted).max_levels <= 1
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
 def test_torch_on_cuda_gives_the_cpus_pictures(precision: Precision, shipped: Prepared, samples: list[Path]) -> None:
@@ -169,8 +182,8 @@ def test_auto_takes_a_faster_precision_only_if_its_pictures_pass_the_gate(
 ) -> None:
     real_open = choose._open
 
-    def fake_open(prepared: Prepared, name: EngineName, precision: Precision, device: str, threads: int) -> object:
-        engine = real_open(prepared, name, Precision.FP32, device, threads)
+    def fake_open(prepared: Prepared, name: EngineName, precision: Precision, wish: choose._Wish) -> object:
+        engine = real_open(prepared, name, Precision.FP32, wish)
         return _FakeFast(engine, off) if precision is Precision.BF16 else engine
 
     monkeypatch.setattr(choose, "_faster_precisions", lambda *_: [Precision.BF16])

@@ -79,7 +79,7 @@ def test_a_missing_tensorrt_is_a_reason_with_the_command_that_installs_it(
     monkeypatch.setattr(choose, "has_nvidia_driver", lambda: True)
     monkeypatch.setattr(choose, "missing_package", lambda flavour: f"no {flavour} (pip install sr-toolkit[{flavour}])")
     reasons: list[str] = []
-    wish = choose._Wish("auto", "cuda:0", 1, None, reasons.append, reasons.append)
+    wish = choose._Wish("auto", "cuda:0", 1, None, False, reasons.append, reasons.append)
     names = [name for name, _ in choose._candidates(tiny, wish)]
     assert EngineName.TRT not in names and EngineName.TORCH in names
     assert any("sr-toolkit[rtx]" in reason for reason in reasons)
