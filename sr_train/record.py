@@ -49,7 +49,6 @@ class Events(Protocol):
 
     def add_scalar(self, tag: str, value: float, step: int) -> None: ...
     def add_image(self, tag: str, image: Pixels, step: int, *, dataformats: str) -> None: ...
-    def flush(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -77,7 +76,6 @@ class Recorder:
             for name, value in row.items():
                 if name != "step":
                     self.events.add_scalar(f"{self.stage}/{name}", value, int(row["step"]))
-            self.events.flush()
 
     def show(self, step: int, images: Sequence[TestImage], figures: Sequence[Figures], results: list[Pixels]) -> None:
         """Write the first pictures of a validation, and every picture's figures."""

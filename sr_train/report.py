@@ -227,7 +227,8 @@ def _write_curves(path: Path, stages: Sequence[_Stage]) -> list[str]:
                 axes.legend()
                 axes.set_yscale("log" if logarithmic else "linear")
             axes.set_xlabel(f"step of {stage.name}")
-    FigureCanvasAgg(figure).draw()
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
 
     def write(target: Path) -> None:
         with atomic_file(target) as partial:

@@ -23,7 +23,8 @@ def picture(height: int, width: int, seed: int) -> Pixels:
     waves = [np.sin(random.uniform(0.5, 2) * rows + random.uniform(0.5, 2) * columns + c) for c in range(3)]
     pixels = np.stack(waves, axis=2) * 80 + 127
     pixels[height // 4 : height // 2, width // 3 : width // 2] += 60 * random.uniform(-1, 1, 3)
-    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    result: Pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    return result
 
 
 @pytest.fixture(autouse=True)
@@ -49,15 +50,14 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def tiny() -> TrainConfig:
     """A recipe of a few steps of a very small network."""
-    stage = {"batch": 4, "steps": 4, "learning_rate": 1e-3}
     return TrainConfig(
         ema=0.9,
         model=ModelConfig(channels=8, blocks=1, discriminator_channels=4),
         data=DataConfig(crop=32, hold_out=1),
         machine=MachineConfig(loader_threads=1),
         watch=WatchConfig(log_every=1, validate_every=2, save_every=0, validation_size=64),
-        resnet=ResnetConfig(**stage),
-        gan=GanConfig(**stage, vgg_layer=VggLayer.VGG22),
+        resnet=ResnetConfig(batch=4, steps=4, learning_rate=1e-3),
+        gan=GanConfig(batch=4, steps=4, learning_rate=1e-3, vgg_layer=VggLayer.VGG22),
     )
 
 
@@ -70,6 +70,11 @@ def vgg_file(tmp_path: Path) -> Path:
     path = tmp_path / "vgg.safetensors"
     save_file(VggFeatures(VggLayer.VGG22).state_dict(), path)
     return path
+
+
+def not_skipped(skipped: object) -> None:
+    """For folders whose files are all good."""
+    pytest.fail(f"skipped {skipped}")
 
 
 def with_steps(config: TrainConfig, steps: int) -> TrainConfig:

@@ -16,13 +16,13 @@ from sr_train.degrade import Degradation, shrink
 from sr_train.errors import DataError
 from sr_train.pack import open_pack, write_pack
 from sr_train.pictures import Skipped, Window, open_folder
-from tests.sr_train.conftest import picture
+from tests.sr_train.conftest import not_skipped, picture
 
 PLAIN = DataConfig(crop=32, augment=False)
 
 
 def _source(photos: Path, config: DataConfig = PLAIN) -> CropSource:
-    return CropSource(open_folder([photos], 32, 1, pytest.fail), None, config, 4, seed=3)
+    return CropSource(open_folder([photos], 32, 1, not_skipped), None, config, 4, seed=3)
 
 
 def test_lr_crop_is_exactly_a_part_of_the_whole_pictures_lr(photos: Path) -> None:
@@ -85,8 +85,8 @@ def test_two_processes_share_a_batch(photos: Path) -> None:
 
 
 def test_pack_gives_the_folders_crops(photos: Path, tmp_path: Path) -> None:
-    write_pack([photos], tmp_path / "all.srpack", 1, 2, pytest.fail)
-    packed = replace(_source(photos), hr=open_pictures([tmp_path / "all.srpack"], 32, 1, pytest.fail))
+    write_pack([photos], tmp_path / "all.srpack", 1, 2, not_skipped)
+    packed = replace(_source(photos), hr=open_pictures([tmp_path / "all.srpack"], 32, 1, not_skipped))
     for index in range(4):
         pairs = zip(_source(photos).crop(0, index), packed.crop(0, index), strict=True)
         assert all((a == b).all() for a, b in pairs)
@@ -94,7 +94,7 @@ def test_pack_gives_the_folders_crops(photos: Path, tmp_path: Path) -> None:
 
 def test_damaged_pack_is_an_error(photos: Path, tmp_path: Path) -> None:
     path = tmp_path / "all.srpack"
-    write_pack([photos], path, 1, 1, pytest.fail)
+    write_pack([photos], path, 1, 1, not_skipped)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DataError, match="damaged"):
         open_pack(path)
@@ -104,7 +104,7 @@ def test_damaged_pack_is_an_error(photos: Path, tmp_path: Path) -> None:
 
 
 def test_small_pictures_of_a_pack_are_skipped(photos: Path, tmp_path: Path) -> None:
-    write_pack([photos], tmp_path / "all.srpack", 1, 1, pytest.fail)
+    write_pack([photos], tmp_path / "all.srpack", 1, 1, not_skipped)
     skipped: list[Skipped] = []
     assert list(open_pictures([tmp_path / "all.srpack"], 65, 1, skipped.append).names) == ["1", "below/deep"]
     assert [one.path.name for one in skipped] == ["0", "2"]
@@ -122,8 +122,8 @@ def _div2k(folder: Path) -> tuple[Path, Path]:
 
 
 def test_pairs_of_div2ks_layout(tmp_path: Path) -> None:
-    hr, lr = (open_folder([f], 8, 1, pytest.fail) for f in _div2k(tmp_path))
-    pairs = open_pairs(hr, lr, 4, pytest.fail)
+    hr, lr = (open_folder([f], 8, 1, not_skipped) for f in _div2k(tmp_path))
+    pairs = open_pairs(hr, lr, 4, not_skipped)
     crop = CropSource(pairs[0], pairs[1], PLAIN, 4, 0).crop(0, 2)
     made = CropSource(pairs[0], None, PLAIN, 4, 0).crop(0, 2)
     assert all((a == b).all() for a, b in zip(crop, made, strict=True))
@@ -134,7 +134,7 @@ def test_pairs_that_do_not_fit_are_named_and_skipped(tmp_path: Path) -> None:
     (folders[1] / "0000x4.png").unlink()
     Image.fromarray(picture(15, 16, 0)).save(folders[1] / "0001x4.png")
     skipped: list[Skipped] = []
-    hr, lr = (open_folder([f], 8, 1, pytest.fail) for f in folders)
+    hr, lr = (open_folder([f], 8, 1, not_skipped) for f in folders)
     assert list(open_pairs(hr, lr, 4, skipped.append)[0].names) == ["0002"]
     assert ["no LR picture" in one.reason or "15x16" in one.reason for one in skipped] == [True, True]
 
@@ -142,7 +142,7 @@ def test_pairs_that_do_not_fit_are_named_and_skipped(tmp_path: Path) -> None:
 def test_no_pair_is_an_error(tmp_path: Path, photos: Path) -> None:
     hr, _ = _div2k(tmp_path)
     with pytest.raises(DataError, match="both folders"):
-        open_pairs(open_folder([hr], 8, 1, pytest.fail), open_folder([photos], 8, 1, pytest.fail), 4, lambda _: None)
+        open_pairs(open_folder([hr], 8, 1, not_skipped), open_folder([photos], 8, 1, not_skipped), 4, lambda _: None)
 
 
 def test_held_out_photos_are_not_trained_on(photos: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sr_train import loop
+from sr_train import loop, steps
 from sr_train.atomic_file import is_partial
 from sr_train.checkpoint import load_checkpoint
 from sr_train.config import TrainConfig
@@ -190,7 +190,7 @@ def test_nan_stops_the_run_and_the_saved_state_stays_good(
     tiny: TrainConfig, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _run(with_steps(tiny, 4), photos, tmp_path / "good", None, SRRESNET)
-    real = loop.resnet_step
+    real = steps.resnet_step
 
     def broken_step(*arguments: object) -> Mapping[str, torch.Tensor]:
         losses = real(*arguments)  # type: ignore[arg-type]
@@ -205,7 +205,7 @@ def test_nan_stops_the_run_and_the_saved_state_stays_good(
 def test_collapsed_discriminator_is_reported_once_with_advice(
     tiny: TrainConfig, photos: Path, tmp_path: Path, vgg_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = loop.gan_step
+    real = steps.gan_step
 
     def saturated(*arguments: object) -> Mapping[str, torch.Tensor]:
         losses = real(*arguments)  # type: ignore[arg-type]

@@ -10,17 +10,17 @@ from PIL import Image
 
 from sr_train.errors import DataError
 from sr_train.pictures import Skipped, Window, decode, open_folder
-from tests.sr_train.conftest import picture
+from tests.sr_train.conftest import not_skipped, picture
 
 
 def test_folder_is_read_with_all_that_is_below_it(photos: Path) -> None:
-    pictures = open_folder([photos], 32, 2, pytest.fail)
+    pictures = open_folder([photos], 32, 2, not_skipped)
     assert list(pictures.names) == ["0", "1", "2", "below/deep"]
     assert pictures.sizes[3] == (80, 80)
 
 
 def test_window_is_a_part_of_the_picture(photos: Path) -> None:
-    pictures = open_folder([photos], 32, 1, pytest.fail)
+    pictures = open_folder([photos], 32, 1, not_skipped)
     assert (pictures.read(0, Window(8, 4, 16, 20)) == picture(64, 80, 0)[8:24, 4:24]).all()
 
 
@@ -41,9 +41,9 @@ def test_nothing_left_is_an_error_with_advice(photos: Path) -> None:
 def test_empty_and_missing_folders_are_errors(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no image files"):
-        open_folder([tmp_path / "empty"], 1, 1, pytest.fail)
+        open_folder([tmp_path / "empty"], 1, 1, not_skipped)
     with pytest.raises(DataError, match="no such folder"):
-        open_folder([tmp_path / "nowhere"], 1, 1, pytest.fail)
+        open_folder([tmp_path / "nowhere"], 1, 1, not_skipped)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "LA"])
