@@ -177,10 +177,42 @@ def _pack(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _warn(skipped: Skipped) -> None:
+def _fetch(options: argparse.Namespace) -> int:
+    from sr_train.fetch import ADDRESS, DIV2K, fetch, read_checksums
+
+    checksums = read_checksums(options.checksums) if options.checksums else {}
+    fetch(DIV2K, options.folder, options.url or ADDRESS, checksums, _note, keep=options.keep)
+    print(f"train with --data {options.folder / 'DIV2K_train_HR'} --val {options.folder / 'DIV2K_valid_HR'}")
+    return DONE
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from sr_train.checkpoint import CheckpointInfo, save_checkpoint
+    from sr_train.convert import convert
+    from sr_train.errors import UsageError
+    from sr_train.state import save_safely
+
+    target: Path = options.output or options.file.with_suffix(".safetensors")
+    if target.suffix != ".safetensors" or target.resolve() == options.file.resolve():
+        raise UsageError(f"{target}: name another file that ends in .safetensors with --output")
+    converted = convert(options.file)
+    if converted.note:
+        _note(f"warning: {converted.note}")
+    origin = {"origin": f"converted from {options.file.name} ({converted.layout})"}
+    info = CheckpointInfo(options.stage, 0, origin)
+    save_safely(target, lambda path: save_checkpoint(path, converted.generator, info))
+    print(f"{target}: {converted.layout}, {converted.generator.config}")
+    return DONE
+
+
+def _note(line: str) -> None:
     from sr_train.progress import printable
 
-    print(f"warning: skipped {printable(skipped)}", file=sys.stderr)
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def _warn(skipped: Skipped) -> None:
+    _note(f"warning: skipped {skipped}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -242,3 +274,18 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     packing.add_argument("file", type=Path, metavar="FILE.srpack")
     packing.add_argument("--threads", type=int, default=2, metavar="N", help="that decode (2)")
     packing.set_defaults(command=_pack)
+
+    fetching = commands.add_parser("fetch", help="download a data set: DIV2K, HR and LR, training and validation")
+    fetching.add_argument("set", choices=("div2k",))
+    fetching.add_argument("folder", type=Path, metavar="DIR")
+    fetching.add_argument("--url", metavar="ADDRESS", help="folder of the archives (DIV2K's home page)")
+    fetching.add_argument("--checksums", type=Path, metavar="FILE", help="SHA-256 of the archives, as of sha256sum")
+    fetching.add_argument("--keep", action="store_true", help="keep the archives once they are unpacked")
+    fetching.set_defaults(command=_fetch)
+
+    converting = commands.add_parser("convert", help="import a generator of leftthomas or Lornatang/SRGAN-PyTorch")
+    add = converting.add_argument
+    add("file", type=Path, metavar="FILE", help=".pth or .safetensors")
+    add("-o", "--output", type=Path, metavar="FILE", help="the checkpoint (FILE.safetensors)")
+    add("--stage", choices=("srresnet", "srgan"), default="srgan", help="that it comes from (srgan)")
+    converting.set_defaults(command=_convert)
