@@ -91,8 +91,8 @@ def _run_stages(
         load_checkpoint(options.init)  # before the photos are read, which takes longer
     prepared = prepare(config, paths, options.stages, device, group, display)
     try:
-        for stage in options.stages:
-            init = options.init
+        for number, stage in enumerate(options.stages):
+            init = options.init if number == 0 else None
             if stage == SRGAN and init is None:
                 init = stage_one_result(options.out)
             run_stage(prepared, stage, init)
@@ -237,8 +237,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
-    from sr_train.config import PRESETS
-
     add = parser.add_argument
     add("--data", type=Path, nargs="+", required=True, metavar="DIR", help="folders of HR photos, or one .srpack file")
     add("--out", type=Path, required=True, metavar="RUN", help="folder of the run; one that is there is gone on with")
@@ -248,7 +246,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     add("--vgg-weights", type=Path, metavar="FILE", help="VGG19 for stage 2; else torchvision downloads it")
     add("--lpips-weights", type=Path, metavar="FILE", help="AlexNet and LPIPS heads: also validate by LPIPS-alex")
     recipe = parser.add_mutually_exclusive_group()
-    recipe.add_argument("--preset", default="fast", choices=PRESETS, help="the recipe (fast)")
+    recipe.add_argument("--preset", default="fast", metavar="NAME", help="recipe: seed, paper or fast (fast)")
     recipe.add_argument("--config", type=Path, metavar="FILE.toml", help="a recipe of your own")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="change one key of the recipe: gan.batch=8")
     add("--degradation", metavar="bicubic|photo", help="how LR is made; photo also suits pictures from phones")
@@ -289,3 +287,7 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("-o", "--output", type=Path, metavar="FILE", help="the checkpoint (FILE.safetensors)")
     add("--stage", choices=("srresnet", "srgan"), default="srgan", help="that it comes from (srgan)")
     converting.set_defaults(command=_convert)
+
+
+if __name__ == "__main__":
+    main()  # torchrun -m sr_train.cli

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sr_train.errors import DataError
 from sr_train.metrics import Pixels
@@ -108,6 +108,8 @@ def decode(path: Path) -> Pixels:
                 grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
                 return np.repeat(grey[:, :, None], 3, axis=2)
             return np.asarray(image.convert("RGB"))
+    except UnidentifiedImageError as error:
+        raise ValueError("is not a picture of a kind that Pillow reads") from error
     except (OSError, SyntaxError, Image.DecompressionBombError, EOFError, MemoryError) as error:
         raise ValueError(f"cannot be read as an image ({error})") from error
 

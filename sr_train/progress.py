@@ -25,8 +25,9 @@ def printable(text: object) -> str:
 
 
 @contextmanager
-def watcher(*, quiet: bool, stream: TextIO = sys.stderr) -> Iterator[PlainWatcher]:
-    """The watcher that fits this output; its display ends with the block. `quiet`: warnings only."""
+def watcher(*, quiet: bool) -> Iterator[PlainWatcher]:
+    """The watcher that fits stderr; its display ends with the block. `quiet`: warnings only."""
+    stream = sys.stderr
     if quiet or not stream.isatty():
         yield PlainWatcher(stream, quiet=quiet)
         return

@@ -41,7 +41,7 @@ def _one_sentence(errors: str) -> None:
     assert errors.count("\n") == 1 and "Traceback" not in errors and errors.startswith("sr-train: "), errors
 
 
-@pytest.mark.parametrize("preset", ["seed", "paper", "fast"])
+@pytest.mark.parametrize("preset", ["seed", "fast"])
 def test_both_stages_in_one_go_and_what_comes_out_is_a_checkpoint(
     capsys: pytest.CaptureFixture[str], photos: Path, tmp_path: Path, vgg_file: Path, preset: str
 ) -> None:
@@ -52,8 +52,6 @@ def test_both_stages_in_one_go_and_what_comes_out_is_a_checkpoint(
     assert code == 0, errors
     assert load_checkpoint(run / "srgan/last.safetensors")[1].stage == "srgan"
     assert (run / "report.html").is_file()
-    again = _call(capsys, "run", "--preset", preset, "--data", photos, "--out", run, "--vgg-weights", vgg_file, *TINY)
-    assert again[0] == 0 and "going on from" in again[2]
 
 
 def test_gan_starts_from_the_checkpoint_that_is_named(
@@ -61,7 +59,9 @@ def test_gan_starts_from_the_checkpoint_that_is_named(
 ) -> None:
     save_checkpoint(tmp_path / "start.safetensors", Generator(GeneratorConfig(8, 1)))
     arguments = ("gan", "--data", photos, "--out", tmp_path / "run", "--vgg-weights", vgg_file, *TINY)
-    assert _call(capsys, *arguments, "--init", tmp_path / "start.safetensors")[0] == 0
+    for said in ("srgan: 2 steps", "going on from"):
+        code, _, errors = _call(capsys, *arguments, "--init", tmp_path / "start.safetensors")
+        assert code == 0 and said in errors
     code, _, errors = _call(capsys, *arguments[:-2], "--out", tmp_path / "other", "--device", "cpu")
     assert code == 2
     _one_sentence(errors.splitlines(keepends=True)[-1])
