@@ -17,7 +17,7 @@ from torch import Tensor
 from sr_train.checkpoint import CheckpointInfo, save_checkpoint
 from sr_train.config import GanConfig, ResnetConfig, StageConfig, learning_rate
 from sr_train.data import Batch, Batches, CropSource
-from sr_train.errors import Diverged, Interrupted, OutOfMemory
+from sr_train.errors import Diverged, Interrupted, OutOfMemory, TrainingError
 from sr_train.evaluate import Figures, TestImage, bicubic, mean_figures, measure, upscaler
 from sr_train.lpips import Lpips
 from sr_train.record import Recorder
@@ -117,6 +117,12 @@ def _step(training: Training, batch: Batch, rate: float) -> Mapping[str, Tensor]
         assert isinstance(stage, ResnetConfig)
         return resnet_step(training.generator, parts, stage.pixel_loss, training.numerics)
     except (MemoryError, RuntimeError) as error:
+        if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
+            reason = str(error).partition("\n")[0]
+            raise TrainingError(
+                f"torch.compile does not work here ({reason}); install a C++ compiler, or use --set "
+                "machine.compile=false"
+            ) from error
         if not _is_out_of_memory(error):
             raise
         name = "gan" if isinstance(stage, GanConfig) else "resnet"

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
 
 from sr_train.config import StageConfig, TrainConfig
 from sr_train.discriminator import Discriminator
-from sr_train.errors import TrainingError, UsageError
+from sr_train.errors import UsageError
 from sr_train.generator import Generator, GeneratorConfig
 from sr_train.initial import initialise
 from sr_train.losses import VggFeatures
@@ -78,9 +77,9 @@ def new_training(
     if vgg is not None:
         vgg = _placed(vgg, numerics)
     if config.machine.compile:
-        _compile(player.network)
+        player.network.compile()
         if opponent:
-            _compile(opponent.network)
+            opponent.network.compile()
     return Training(config, stage, numerics, player, opponent, vgg, average)
 
 
@@ -93,15 +92,6 @@ def _player(network: Network, rate: float, numerics: Numerics) -> Player[Network
 def _placed(network: Network, numerics: Numerics) -> Network:
     layout = torch.channels_last if numerics.channels_last else torch.contiguous_format
     return network.to(numerics.device).to(memory_format=layout)
-
-
-def _compile(network: nn.Module) -> None:
-    try:
-        network.compile()
-    except RuntimeError as error:
-        raise TrainingError(
-            f"torch.compile is not to be had here ({error}); use --set machine.compile=false"
-        ) from error
 
 
 def update_average(training: Training) -> None:

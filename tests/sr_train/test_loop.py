@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,8 +16,8 @@ from sr_train import loop, steps
 from sr_train.atomic_file import is_partial
 from sr_train.checkpoint import load_checkpoint
 from sr_train.config import TrainConfig
-from sr_train.errors import Diverged, Interrupted, OutOfMemory, ResumeError, SaveFailed
-from sr_train.evaluate import Figures
+from sr_train.errors import Diverged, Interrupted, OutOfMemory, ResumeError, SaveFailed, TrainingError
+from sr_train.evaluate import Figures, upscaler
 from sr_train.parallel import Group
 from sr_train.record import read_metrics
 from sr_train.runs import RunPaths, prepare, run_stage, stage_one_result
@@ -251,3 +252,44 @@ def test_full_disk_keeps_the_checkpoint_before(
     assert not [path for path in run.rglob("*") if is_partial(path.name)]
     _run(tiny, photos, run, None, SRRESNET)
     assert load_state(run / "srresnet/state.pt")["step"] == 4
+
+
+def test_trained_checkpoint_is_what_the_deployed_graph_takes(tiny: TrainConfig, photos: Path, tmp_path: Path) -> None:
+    """Straight from training to export: the same picture, to a grey level of rounding."""
+    deploy = pytest.importorskip("sr_export.deploy").deploy
+    _run(tiny, photos, tmp_path / "run", None, SRRESNET)
+    generator, _ = load_checkpoint(tmp_path / "run/srresnet/best_psnr.safetensors")
+    lr = torch.randint(0, 256, (1, 12, 10, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected = upscaler(generator, CPU)(lr[0].numpy())
+        difference = deploy(generator)(lr)[0].int() - torch.from_numpy(expected).int()
+    assert difference.abs().max() <= 1
+
+
+@pytest.mark.slow
+def test_compiled_networks_train_to_the_same_weights(tiny: TrainConfig, photos: Path, tmp_path: Path) -> None:
+    """To rounding; the names in the checkpoint stay the network's own."""
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        pytest.skip("no C++ compiler")
+    compiled = replace(tiny, machine=replace(tiny.machine, compile=True))
+    for name, config in (("plain", tiny), ("compiled", compiled)):
+        _run(with_steps(config, 2), photos, tmp_path / name, None, SRRESNET)
+    paths = [tmp_path / name / "srresnet/last.safetensors" for name in ("plain", "compiled")]
+    weights = [load_checkpoint(path)[0].state_dict() for path in paths]
+    torch.testing.assert_close(weights[0], weights[1], atol=1e-3, rtol=1e-3)
+
+
+def test_failing_compiler_is_told_with_what_to_do(
+    tiny: TrainConfig, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class InvalidCxxCompiler(RuntimeError):
+        """As torch._inductor.exc has one."""
+
+    InvalidCxxCompiler.__module__ = "torch._inductor.exc"
+
+    def no_compiler(*_: object) -> None:
+        raise InvalidCxxCompiler("No working C++ compiler found")
+
+    monkeypatch.setattr(loop, "resnet_step", no_compiler)
+    with pytest.raises(TrainingError, match=r"machine\.compile=false"):
+        _run(tiny, photos, tmp_path / "run", None, SRRESNET)

@@ -46,6 +46,7 @@ def _free_port() -> int:
         return port
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo's loopback interface has another name there")
 def test_two_processes_equal_one_with_the_whole_batch(
     tiny: TrainConfig, photos: Path, tmp_path: Path, vgg_file: Path
