@@ -1,0 +1,69 @@
+"""How an HR picture becomes the LR picture that the network learns to undo.
+
+`bicubic` is the field's: one antialiased shrinking, nothing else. `photo` is mild blur, a resize on the way, noise and
+JPEG, so that the weights also serve pictures from a phone. Both are pure functions: of the pixels, and of the random
+numbers that the caller hands over (which it derives from seed, epoch and index).
+"""
+
+from __future__ import annotations
+
+import io
+from enum import StrEnum
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from sr_train.metrics import Pixels
+
+__all__ = ["Degradation", "degrade", "shrink"]
+
+BLUR = (0.2, 1.6)  # sigma in HR pixels at 4x, before shrinking
+DETOUR = (1.0, 2.0)  # sides of the picture between the two resizes, in units of the LR's
+NOISE = (0.0, 6.0)  # deviation in grey levels
+JPEG_QUALITY = (70, 97)
+FILTERS = (Image.Resampling.BICUBIC, Image.Resampling.BILINEAR, Image.Resampling.LANCZOS, Image.Resampling.BOX)
+
+
+class Degradation(StrEnum):
+    """Which LR picture is made of an HR one."""
+
+    BICUBIC = "bicubic"
+    PHOTO = "photo"
+
+    @property
+    def context(self) -> int:
+        """LR pixels around a crop that may change it: they are made too, and cut off.
+
+        bicubic: its kernel ends 2 LR pixels from a pixel's centre. photo: blur, two resizes and JPEG's 8 x 8 blocks
+        (16 x 16 where colour is halved, on a picture at least as large as the LR).
+        """
+        return 2 if self is Degradation.BICUBIC else 16
+
+
+def shrink(pixels: Pixels, scale: int) -> Pixels:
+    """uint8 HWC RGB with sides that are multiples of `scale` -> uint8, `scale` times smaller, antialiased bicubic."""
+    height, width = pixels.shape[0] // scale, pixels.shape[1] // scale
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def degrade(pixels: Pixels, scale: int, degradation: Degradation, random: np.random.Generator) -> Pixels:
+    """uint8 HWC RGB with sides that are multiples of `scale` -> uint8 HWC RGB, `scale` times smaller."""
+    if degradation is Degradation.BICUBIC:
+        return shrink(pixels, scale)
+    image = Image.fromarray(pixels)
+    size = (image.width // scale, image.height // scale)
+    image = image.filter(ImageFilter.GaussianBlur(random.uniform(*BLUR) * scale / 4))
+    detour = random.uniform(*DETOUR)
+    first, second = random.integers(len(FILTERS), size=2)
+    image = image.resize((round(size[0] * detour), round(size[1] * detour)), FILTERS[first])
+    noisy = np.asarray(image) + random.normal(0, random.uniform(*NOISE), (image.height, image.width, 3))
+    image = Image.fromarray(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
+    return np.asarray(_through_jpeg(image, int(random.integers(*JPEG_QUALITY))).resize(size, FILTERS[second]))
+
+
+def _through_jpeg(image: Image.Image, quality: int) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    file.seek(0)
+    with Image.open(file) as opened:
+        return opened.convert("RGB")

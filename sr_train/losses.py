@@ -1,0 +1,140 @@
+"""The losses of SRGAN (Ledig et al., arXiv 1609.04802, section 2.2).
+
+    generator       mse_loss + 0.006 * vgg_loss + 0.001 * g_gan_loss
+    mse_loss        mean over all values of (G - HR)², both in [-1, 1]
+    vgg_loss        mean over all values of (φ(G) - φ(HR))², φ one activation of VGG19
+    g_gan_loss      -log D(G), the mean over the batch
+    d_loss          -log D(HR) - log(1 - D(G)), the mean over the batch
+
+D is a logit everywhere: -log sigmoid(x) = softplus(-x), which neither overflows nor loses its gradient.
+The paper's features are divided by 12.75; squared, that is its 0.006.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sr_train.errors import WeightsError
+from sr_train.weights import fill, read_weights
+
+__all__ = ["GeneratorLoss", "VggFeatures", "VggLayer", "discriminator_loss", "gan_loss", "generator_loss", "load_vgg"]
+
+VGG_WEIGHT = 0.006  # of vgg_loss in the generator's loss
+GAN_WEIGHT = 0.001  # of g_gan_loss
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in [0, 1]
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+STAGES = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # VGG19: channels, convolutions before each max-pool
+
+
+class VggLayer(StrEnum):
+    """Which activation of VGG19 is compared: vggIJ is the one of convolution J before max-pool I (after ReLU)."""
+
+    VGG22 = "vgg22"
+    VGG44 = "vgg44"
+    VGG54 = "vgg54"  # the paper's
+
+
+LAYER_COUNT = {VggLayer.VGG22: 9, VggLayer.VGG44: 27, VggLayer.VGG54: 36}  # of torchvision's `vgg19().features`
+
+
+class GeneratorLoss(NamedTuple):
+    """The terms of the generator's loss and their weighted sum, each a scalar tensor with its gradient."""
+
+    total: Tensor
+    mse_loss: Tensor
+    vgg_loss: Tensor
+    g_gan_loss: Tensor
+
+
+class VggFeatures(nn.Module):
+    """VGG19 up to one activation, frozen, in eval mode. Fresh weights mean nothing: see `load_vgg`."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, layer: VggLayer = VggLayer.VGG54) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(1, 3, 1, 1), persistent=False)
+        self.features = nn.Sequential(*_vgg19_layers()[: LAYER_COUNT[layer]])
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Float NCHW RGB in [-1, 1], sides of at least 16 -> float NCHW activations, not negative."""
+        features: Tensor = self.features(self.normalise(image))
+        return features
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """NCHW RGB in [-1, 1] -> what torchvision's networks take: [0, 1] less ImageNet's mean, by its deviation."""
+        return ((image + 1) / 2 - self.mean) / self.deviation
+
+
+def _vgg19_layers() -> list[nn.Module]:
+    """Convolutions, ReLUs and max-pools in torchvision's order, so that its names `features.N.*` fit."""
+    layers: list[nn.Module] = []
+    channels = 3
+    for width, convolutions in STAGES:
+        for before, after in pairwise([channels] + [width] * convolutions):
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
+        layers.append(nn.MaxPool2d(2, 2))
+        channels = width
+    return layers
+
+
+def load_vgg(layer: VggLayer, path: Path | None) -> VggFeatures:
+    """VGG19's features with ImageNet weights, float32, on the CPU: of `path`, or of torchvision's own download.
+
+    A file holds torchvision's names (`features.0.weight` ...), as `.safetensors` or as torchvision's `.pth`.
+    Raises WeightsError when there are none: features of random weights would train towards nothing.
+    """
+    network = VggFeatures(layer)
+    if path is not None:
+        weights, source = read_weights(path), path
+    else:
+        weights, source = _download_vgg(), Path("torchvision's vgg19")
+    fill(network, weights, source, "VGG19 (torchvision's names features.N.weight and features.N.bias)")
+    return network
+
+
+def _download_vgg() -> dict[str, Tensor]:
+    try:
+        from torchvision.models import VGG19_Weights
+
+        return dict(VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True))
+    except (ImportError, OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"VGG19's weights could not be downloaded by torchvision ({error}); the second stage needs them: "
+            "name a file with --vgg-weights FILE (torchvision's vgg19 as .pth or .safetensors)"
+        ) from error
+
+
+def gan_loss(fake_logits: Tensor) -> Tensor:
+    """-log D(G), the mean over a float N x 1 batch of logits of generated pictures."""
+    return functional.softplus(-fake_logits.float()).mean()
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """-log D(HR) - log(1 - D(G)), each the mean over a float N x 1 batch of logits."""
+    return functional.softplus(-real_logits.float()).mean() + functional.softplus(fake_logits.float()).mean()
+
+
+def generator_loss(fake: Tensor, hr: Tensor, fake_logits: Tensor, vgg: VggFeatures) -> GeneratorLoss:
+    """The generator's loss of a batch: `fake` and `hr` NCHW RGB in [-1, 1], `fake_logits` D's of `fake`, N x 1.
+
+    Sums are in float32 whatever the precision of the networks.
+    """
+    mse_loss = functional.mse_loss(fake.float(), hr.float())
+    with torch.no_grad():
+        wanted = vgg(hr)
+    vgg_loss = functional.mse_loss(vgg(fake).float(), wanted.float())
+    g_gan_loss = gan_loss(fake_logits)
+    total = mse_loss + VGG_WEIGHT * vgg_loss + GAN_WEIGHT * g_gan_loss
+    return GeneratorLoss(total, mse_loss, vgg_loss, g_gan_loss)

@@ -1,0 +1,238 @@
+"""`report.html` and `curves.png` of a run, made from what its folder holds; both can be made again at any time.
+
+The page stands alone: curves are SVG, pictures are inside it.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sr_train.atomic_file import atomic_file
+from sr_train.record import PICTURES, flat_name, read_metrics, write_text
+from sr_train.state import save_safely
+from sr_train.training import SRGAN, SRRESNET
+
+__all__ = ["write_report"]
+
+CURVES = (  # title, columns, whether the axis is logarithmic
+    ("Losses of the generator", ("mse_loss", "l1_loss", "vgg_loss", "g_gan_loss"), True),
+    ("Discriminator: belief that a picture is real", ("d_real", "d_fake"), False),
+    ("PSNR-Y, dB", ("psnr_y",), False),
+    ("SSIM-Y", ("ssim_y",), False),
+    ("LPIPS-alex (lower is better)", ("lpips",), False),
+    ("Steps a second", ("steps_per_second",), False),
+)
+COLOURS = ("#2563eb", "#dc2626", "#059669", "#9333ea")
+WIDTH, HEIGHT, MARGIN = 420, 200, 34  # of a curve, in SVG units
+PART = 160  # pixels a side of the centre that the page shows of each picture
+MOMENTS = 8  # at most so many steps of a stage are shown side by side
+TITLES = {SRRESNET: "Stage 1: SRResNet", SRGAN: "Stage 2: SRGAN"}
+STYLE = (
+    "body{font:15px system-ui,sans-serif;margin:2em auto;max-width:1400px;color:#222}"
+    "figure{display:inline-block;margin:.4em;vertical-align:top;text-align:center;font-size:13px}"
+    "img{image-rendering:pixelated;width:200px;height:200px;object-fit:contain}"
+    "table{border-collapse:collapse}td,th{padding:.2em .7em;border:1px solid #ccc;text-align:right}"
+    "pre{background:#f4f4f4;padding:1em}"
+)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What the folder holds of one stage."""
+
+    name: str
+    rows: Sequence[Mapping[str, float]]
+    validations: Sequence[Mapping[str, Any]]  # {"step": n, "images": {name: figures}}
+    steps: Sequence[int]  # of which there are pictures
+
+
+def write_report(run: Path) -> list[str]:
+    """Write `report.html`, and `curves.png` where matplotlib is installed; returns notes for the user.
+
+    Raises SaveFailed.
+    """
+    stages = [_read_stage(run, name) for name in (SRRESNET, SRGAN) if (run / name).is_dir()]
+    save_safely(run / "report.html", lambda path: write_text(path, _page(run, stages)))
+    return _write_curves(run / "curves.png", stages)
+
+
+def _read_stage(run: Path, name: str) -> _Stage:
+    found = {int(path.name.split("_")[1]) for path in (run / PICTURES[name]).glob("step_*_*.png")}
+    path = run / name / "validation.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    by_step = {line["step"]: line for line in map(_parse_line, lines) if line}  # a resumed run may repeat a step
+    rows = read_metrics(run / name / "metrics.csv")
+    return _Stage(name, rows, [by_step[step] for step in sorted(by_step)], sorted(found))
+
+
+def _parse_line(line: str) -> dict[str, Any]:
+    try:
+        parsed: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return {}  # cut short by a crash
+    return parsed
+
+
+def _page(run: Path, stages: Sequence[_Stage]) -> str:
+    recipe = run / "recipe.toml"
+    text = html.escape(recipe.read_text(encoding="utf-8")) if recipe.is_file() else ""
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(run.name)}</title>",
+        f"<style>{STYLE}</style><h1>{html.escape(run.resolve().name)}</h1>",
+        "<h2>Side by side</h2>",
+        *_side_by_side(run, stages),
+    ]
+    for stage in stages:
+        parts += [f"<h2>{TITLES[stage.name]}</h2>", *_curves(stage), "<h3>Over time</h3>", *_over_time(run, stage)]
+    parts.append(f"<h2>Recipe</h2><pre>{text}</pre>")
+    return "\n".join(parts) + "\n"
+
+
+def _side_by_side(run: Path, stages: Sequence[_Stage]) -> list[str]:
+    """LR | SRResNet | SRGAN | HR of each shown picture, each with its figures."""
+    bicubic_path = run / "validation" / "bicubic.json"
+    bicubic = json.loads(bicubic_path.read_text(encoding="utf-8")) if bicubic_path.is_file() else {}
+    by_name = {stage.name: stage for stage in stages}
+    parts = []
+    for name, figures in bicubic.items():
+        flat = flat_name(name)
+        hr = run / "validation" / f"{flat}_hr.png"
+        if not hr.is_file():
+            continue
+        row = [_figure(run / "validation" / f"{flat}_lr.png", f"LR (bicubic: {_numbers(figures)})", small=True)]
+        for title, stage, step in _columns(by_name):
+            path = run / PICTURES[stage.name] / f"step_{step:08d}_{flat}.png"
+            found = [line["images"].get(name) for line in stage.validations if line["step"] == step]
+            if path.is_file():
+                row.append(_figure(path, f"{title}, step {step}: {_numbers(found[0] if found else None)}"))
+        row.append(_figure(hr, "HR"))
+        parts.append(f"<h3>{html.escape(name)}</h3>{''.join(row)}")
+    return parts
+
+
+def _columns(stages: Mapping[str, _Stage]) -> list[tuple[str, _Stage, int]]:
+    """(title, stage, step) of the generated pictures to compare: without a stage 1, stage 2's start stands for it."""
+    columns = []
+    if SRRESNET in stages and stages[SRRESNET].steps:
+        columns.append(("SRResNet", stages[SRRESNET], stages[SRRESNET].steps[-1]))
+    elif SRGAN in stages and 0 in stages[SRGAN].steps:
+        columns.append(("SRResNet (start of stage 2)", stages[SRGAN], 0))
+    if SRGAN in stages and stages[SRGAN].steps and stages[SRGAN].steps[-1] > 0:
+        columns.append(("SRGAN", stages[SRGAN], stages[SRGAN].steps[-1]))
+    return columns
+
+
+def _numbers(figures: Mapping[str, float | None] | None) -> str:
+    if not figures:
+        return "not measured"
+    lpips = figures.get("lpips")
+    text = f"PSNR-Y {figures['psnr_y']:.2f} dB, SSIM-Y {figures['ssim_y']:.4f}"
+    return text if lpips is None else f"{text}, LPIPS {lpips:.3f}"
+
+
+def _over_time(run: Path, stage: _Stage) -> list[str]:
+    if not stage.steps:
+        return []
+    chosen = sorted({stage.steps[round(place)] for place in np.linspace(0, len(stage.steps) - 1, MOMENTS)})
+    folder = run / PICTURES[stage.name]
+    rows: dict[str, list[str]] = {}
+    for step in chosen:
+        for path in sorted(folder.glob(f"step_{step:08d}_*.png")):
+            rows.setdefault(path.stem.split("_", 2)[2], []).append(_figure(path, f"step {step}"))
+    return [f"<div>{''.join(figures)}</div>" for figures in rows.values()]
+
+
+def _figure(path: Path, caption: str, *, small: bool = False) -> str:
+    """The centre of a picture as a figure; a `small` (LR) one shows as much of the scene with fewer pixels."""
+    if not path.is_file():
+        return ""
+    with Image.open(path) as image:
+        side = PART // 4 if small else PART
+        width, height = image.size
+        left, top = max(0, (width - side) // 2), max(0, (height - side) // 2)
+        centre = image.crop((left, top, min(width, left + side), min(height, top + side)))
+    file = io.BytesIO()
+    centre.save(file, "PNG")
+    data = base64.b64encode(file.getvalue()).decode()
+    return (
+        f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    )
+
+
+def _curves(stage: _Stage) -> list[str]:
+    parts = []
+    for title, columns, logarithmic in CURVES:
+        series = {name: [(r["step"], r[name]) for r in stage.rows if name in r] for name in columns}
+        drawn = {name: points for name, points in series.items() if points}
+        if drawn:
+            parts.append(_svg(title, drawn, logarithmic=logarithmic))
+    return parts
+
+
+def _svg(title: str, series: Mapping[str, Sequence[tuple[float, float]]], *, logarithmic: bool) -> str:
+    """Lines over the optimiser steps."""
+    points = [point for line in series.values() for point in line]
+    heights = np.array([y for _, y in points])
+    values = np.log10(np.maximum(heights, 1e-9)) if logarithmic else heights
+    low, high = float(values.min()), float(values.max())
+    first, last = min(x for x, _ in points), max(x for x, _ in points)
+
+    def place(x: float, y: float) -> str:
+        value = float(np.log10(max(y, 1e-9))) if logarithmic else y
+        across = MARGIN + (x - first) / max(last - first, 1e-9) * (WIDTH - 2 * MARGIN)
+        return f"{across:.1f},{HEIGHT - MARGIN - (value - low) / max(high - low, 1e-9) * (HEIGHT - 2 * MARGIN):.1f}"
+
+    lines = []
+    for (name, line), colour in zip(series.items(), COLOURS, strict=False):
+        path = " ".join(place(x, y) for x, y in line)
+        lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{path}"/>')
+        at = MARGIN + 90 * len(lines) - 90
+        lines.append(f'<text x="{at}" y="{HEIGHT - 4}" font-size="12" fill="{colour}">{name}</text>')
+    ends = (f"{heights.max():.4g}", f"{heights.min():.4g}", f"step {first:.0f} to {last:.0f}")
+    text = (
+        f'<text x="{MARGIN}" y="14" font-size="13" font-weight="bold">{html.escape(title)}</text>'
+        f'<text x="0" y="{MARGIN}" font-size="11">{ends[0]}</text>'
+        f'<text x="0" y="{HEIGHT - MARGIN}" font-size="11">{ends[1]}</text>'
+        f'<text x="{WIDTH - 150}" y="14" font-size="11">{ends[2]}</text>'
+    )
+    return f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}">{text}{"".join(lines)}</svg>'
+
+
+def _write_curves(path: Path, stages: Sequence[_Stage]) -> list[str]:
+    """The same curves as one PNG, by matplotlib."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        return ["note: no curves.png; for it: pip install 'sr-toolkit[train]' (report.html has the same curves)"]
+    figure: Any = Figure(figsize=(4 * len(CURVES), 3.2 * max(1, len(stages))), layout="constrained")
+    for row, stage in enumerate(stages):
+        for column, (title, names, logarithmic) in enumerate(CURVES):
+            axes = figure.add_subplot(len(stages), len(CURVES), row * len(CURVES) + column + 1, title=title)
+            for name in names:
+                if points := [(r["step"], r[name]) for r in stage.rows if name in r]:
+                    axes.plot(*zip(*points, strict=True), label=name)
+            if axes.lines:
+                axes.legend()
+                axes.set_yscale("log" if logarithmic else "linear")
+            axes.set_xlabel(f"step of {stage.name}")
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+
+    def write(target: Path) -> None:
+        with atomic_file(target) as partial:
+            figure.savefig(partial, dpi=80)
+
+    save_safely(path, write)
+    return []

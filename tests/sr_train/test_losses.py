@@ -1,0 +1,117 @@
+"""Every loss term against a computation by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from sr_train.errors import WeightsError
+from sr_train.losses import (
+    IMAGENET_DEVIATION,
+    IMAGENET_MEAN,
+    VggFeatures,
+    VggLayer,
+    discriminator_loss,
+    gan_loss,
+    generator_loss,
+    load_vgg,
+)
+
+
+def test_gan_loss_is_minus_log_of_the_discriminators_belief() -> None:
+    logits = torch.tensor([[-2.0], [0.5]])
+    by_hand = -sum(math.log(1 / (1 + math.exp(-x))) for x in (-2.0, 0.5)) / 2
+    assert gan_loss(logits).item() == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_gan_loss_of_a_hopeless_generator_is_finite_and_has_its_full_gradient() -> None:
+    logits = torch.full((1, 1), -1000.0, requires_grad=True)
+    gan_loss(logits).backward()  # type: ignore[no-untyped-call] # of torch
+    assert gan_loss(logits).item() == 1000
+    assert logits.grad is not None and logits.grad.item() == -1
+
+
+def test_discriminator_loss_by_hand() -> None:
+    def believes(x: float) -> float:
+        return 1 / (1 + math.exp(-x))
+
+    by_hand = -math.log(believes(1.5)) - math.log(1 - believes(-0.25))
+    assert discriminator_loss(torch.tensor([[1.5]]), torch.tensor([[-0.25]])).item() == pytest.approx(by_hand)
+
+
+def test_generator_loss_is_the_papers_sum() -> None:
+    torch.manual_seed(0)
+    vgg = VggFeatures(VggLayer.VGG22)
+    fake, hr = torch.rand(2, 3, 16, 16) * 2 - 1, torch.rand(2, 3, 16, 16) * 2 - 1
+    logits = torch.tensor([[0.3], [-0.7]])
+    loss = generator_loss(fake, hr, logits, vgg)
+    mse = ((fake - hr) ** 2).sum().item() / fake.numel()
+    difference = vgg(fake) - vgg(hr)
+    features = (difference**2).sum().item() / difference.numel()
+    belief = sum(math.log(1 + math.exp(-x)) for x in (0.3, -0.7)) / 2
+    assert [term.item() for term in loss[1:]] == pytest.approx([mse, features, belief], rel=1e-5)
+    assert loss.total.item() == pytest.approx(mse + 0.006 * features + 0.001 * belief, rel=1e-5)
+
+
+def test_vgg_takes_the_generators_range_to_imagenets() -> None:
+    vgg = VggFeatures(VggLayer.VGG22)
+    for value in (-1.0, 0.0, 1.0):
+        normal = vgg.normalise(torch.full((1, 3, 1, 1), value)).flatten().tolist()
+        by_hand = [((value + 1) / 2 - m) / d for m, d in zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True)]
+        assert normal == pytest.approx(by_hand, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layer", "convolutions", "channels", "shrunk"),
+    [(VggLayer.VGG22, 4, 128, 2), (VggLayer.VGG44, 12, 512, 8), (VggLayer.VGG54, 16, 512, 16)],
+)
+def test_vgg_ends_after_the_activation_of_its_layer(
+    layer: VggLayer, convolutions: int, channels: int, shrunk: int
+) -> None:
+    vgg = VggFeatures(layer)
+    assert sum(isinstance(m, nn.Conv2d) for m in vgg.features) == convolutions
+    assert isinstance(vgg.features[-1], nn.ReLU)
+    assert vgg(torch.zeros(1, 3, 32, 32)).shape == (1, channels, 32 // shrunk, 32 // shrunk)
+
+
+def test_vgg_is_torchvisions_network() -> None:
+    models = pytest.importorskip("torchvision.models")
+    theirs = models.vgg19(weights=None).features[:9].eval()
+    ours = VggFeatures(VggLayer.VGG22)
+    ours.features.load_state_dict(theirs.state_dict())
+    image = torch.rand(1, 3, 16, 16)
+    torch.testing.assert_close(ours.features(image), theirs(image))
+
+
+def test_vgg_weights_come_from_a_file(vgg_file: Path) -> None:
+    vgg = load_vgg(VggLayer.VGG22, vgg_file)
+    assert not any(parameter.requires_grad for parameter in vgg.parameters())
+    torch.manual_seed(5)
+    torch.testing.assert_close(vgg.state_dict(), VggFeatures(VggLayer.VGG22).state_dict())
+
+
+def test_missing_vgg_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="nowhere"):
+        load_vgg(VggLayer.VGG54, tmp_path / "nowhere.safetensors")
+
+
+def test_file_of_another_network_is_refused(tmp_path: Path) -> None:
+    save_file({"features.0.weight": torch.zeros(2, 3, 3, 3)}, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match=r"features\.0\.weight is \[2, 3, 3, 3\]"):
+        load_vgg(VggLayer.VGG22, tmp_path / "other.safetensors")
+
+
+def test_no_weights_at_all_is_an_error_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = pytest.importorskip("torchvision.models")
+
+    def no_network(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(models.VGG19_Weights, "get_state_dict", no_network)
+    with pytest.raises(WeightsError, match="--vgg-weights"):
+        load_vgg(VggLayer.VGG54, None)

@@ -1,0 +1,149 @@
+"""One step of each stage against the same step written out by hand; and learning itself."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from sr_train.config import PixelLoss, Precision, TrainConfig
+from sr_train.data import Batch
+from sr_train.losses import VggLayer, load_vgg
+from sr_train.metrics import psnr
+from sr_train.pixels import tensor_to_bytes
+from sr_train.steps import Numerics, gan_step, resnet_step, to_parts
+from sr_train.training import SRGAN, SRRESNET, Training, new_training
+from tests.sr_train.conftest import picture
+
+CPU = Numerics()
+
+
+def _batch(count: int = 4) -> Batch:
+    hr = torch.stack([torch.from_numpy(picture(32, 32, seed)) for seed in range(count)])
+    lr = hr.reshape(count, 8, 4, 8, 4, 3).float().mean(dim=(2, 4)).round().to(torch.uint8)
+    return Batch(lr, hr)
+
+
+def _gan(config: TrainConfig, vgg_file: Path) -> Training:
+    return new_training(config, SRGAN, CPU, vgg=load_vgg(VggLayer.VGG22, vgg_file))
+
+
+def test_bytes_become_the_networks_ranges_and_come_back() -> None:
+    (lr, hr), *_ = to_parts(Batch(torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8), _batch(1).hr), 1, CPU)
+    assert lr.flatten().tolist() == pytest.approx([0, 0.2, 1])
+    assert hr.min() >= -1 and hr.max() <= 1
+    assert (tensor_to_bytes(hr) == _batch(1).hr).all()
+    assert tensor_to_bytes(torch.tensor([-3.0, 0.0, 3.0]).view(1, 3, 1, 1)).flatten().tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize("loss", PixelLoss)
+def test_stage_one_step_by_hand(tiny: TrainConfig, loss: PixelLoss) -> None:
+    training = new_training(tiny, SRRESNET, CPU)
+    twin = copy.deepcopy(training.generator.network)
+    parts = to_parts(_batch(), 1, CPU)
+    values = resnet_step(training.generator, parts, loss, CPU)
+
+    adam = torch.optim.Adam(twin.parameters(), 1e-3)
+    difference = twin(parts[0][0]) - parts[0][1]
+    by_hand = (difference**2).mean() if loss is PixelLoss.MSE else difference.abs().mean()
+    by_hand.backward()
+    adam.step()
+    assert values[f"{loss}_loss"].item() == pytest.approx(by_hand.item(), rel=1e-6)
+    torch.testing.assert_close(training.generator.network.state_dict(), twin.state_dict())
+
+
+def test_stage_two_step_by_hand(tiny: TrainConfig, vgg_file: Path) -> None:
+    """The discriminator moves first; the generator meets the one that has moved."""
+    training = _gan(tiny, vgg_file)
+    assert training.discriminator and training.vgg
+    generator, discriminator = copy.deepcopy((training.generator.network, training.discriminator.network))
+    [(lr, hr)] = parts = to_parts(_batch(), 1, CPU)
+    values = gan_step(training.generator, training.discriminator, training.vgg, parts, CPU)
+
+    adam_g, adam_d = (torch.optim.Adam(n.parameters(), 1e-3) for n in (generator, discriminator))
+    fake = generator(lr)
+    real, generated = discriminator(hr).sigmoid(), discriminator(fake.detach()).sigmoid()
+    d_loss = -real.log().mean() - (1 - generated).log().mean()
+    d_loss.backward()
+    adam_d.step()
+    mse, vgg = ((fake - hr) ** 2).mean(), ((training.vgg(fake) - training.vgg(hr)) ** 2).mean()
+    adversarial = -discriminator(fake).sigmoid().log().mean()
+    g_loss = mse + 0.006 * vgg + 0.001 * adversarial
+    g_loss.backward()
+    adam_g.step()
+
+    by_hand = {
+        "mse_loss": mse,
+        "vgg_loss": vgg,
+        "g_gan_loss": adversarial,
+        "g_loss": g_loss,
+        "d_loss": d_loss,
+        "d_real": real.mean(),
+        "d_fake": generated.mean(),
+    }
+    assert {k: v.item() for k, v in values.items()} == pytest.approx(
+        {k: v.item() for k, v in by_hand.items()}, rel=1e-4
+    )
+    torch.testing.assert_close(training.generator.network.state_dict(), generator.state_dict(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(training.discriminator.network.state_dict(), discriminator.state_dict())
+
+
+def test_accumulated_parts_give_the_gradient_of_the_whole_batch(tiny: TrainConfig) -> None:
+    """BatchNorm sees the parts one by one, so it is left out: in eval mode it is a constant."""
+    results = []
+    for count in (1, 4):
+        training = new_training(tiny, SRRESNET, CPU)
+        training.generator.network.eval()
+        resnet_step(training.generator, to_parts(_batch(), count, CPU), PixelLoss.MSE, CPU)
+        gradients = [p.grad for p in training.generator.network.parameters()]
+        results.append(torch.cat([g.flatten() for g in gradients if g is not None]))
+    torch.testing.assert_close(results[0], results[1], atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16])
+def test_reduced_precision_is_near_fp32(tiny: TrainConfig, vgg_file: Path, precision: Precision) -> None:
+    losses = []
+    for numerics in (CPU, Numerics(precision=precision, channels_last=True)):
+        training = new_training(tiny, SRGAN, numerics, vgg=load_vgg(VggLayer.VGG22, vgg_file))
+        assert training.discriminator and training.vgg
+        parts = to_parts(_batch(), 2, numerics)
+        losses.append(gan_step(training.generator, training.discriminator, training.vgg, parts, numerics))
+        assert all(p.dtype == torch.float32 for p in training.generator.network.parameters())
+    for name in ("mse_loss", "vgg_loss", "g_gan_loss"):
+        assert losses[1][name].item() == pytest.approx(losses[0][name].item(), rel=0.05)
+
+
+def test_icnr_starts_without_a_checkerboard(tiny: TrainConfig) -> None:
+    from sr_train.config import Initialisation
+
+    config = replace(tiny, model=replace(tiny.model, initialisation=Initialisation.ICNR))
+    generator = new_training(config, SRRESNET, CPU).generator.network
+    stage = generator.upsample[0]
+    values = stage(torch.rand(1, 8, 6, 6))
+    blocks = values[:, :, 2:-2, 2:-2].unfold(2, 2, 2).unfold(3, 2, 2)
+    torch.testing.assert_close(blocks.amax(dim=(4, 5)), blocks.amin(dim=(4, 5)))
+
+
+def test_overfits_one_picture_beyond_35_db(tiny: TrainConfig) -> None:
+    config = replace(tiny, model=replace(tiny.model, channels=16))
+    training = new_training(config, SRRESNET, CPU)
+    parts = to_parts(_batch(1), 1, CPU)
+    for step in range(400):
+        training.generator.set_rate(4e-3 if step < 250 else 5e-4)
+        loss = resnet_step(training.generator, parts, PixelLoss.MSE, CPU)["mse_loss"]
+    with torch.no_grad():
+        result = tensor_to_bytes(training.generator.network(parts[0][0])).numpy().astype(float)
+    reached = psnr(result, _batch(1).hr.numpy().astype(float))
+    assert reached > 35, f"only {reached:.1f} dB, loss {loss.item():.5f}"
+
+
+def test_loss_functions_are_pytorchs() -> None:
+    """The by-hand formulas above agree with the library's own, where it has one."""
+    logits = torch.tensor([[0.3], [-2.0]])
+    ones = torch.ones_like(logits)
+    expected = functional.binary_cross_entropy_with_logits(logits, ones)
+    assert -logits.sigmoid().log().mean().item() == pytest.approx(expected.item(), rel=1e-6)
