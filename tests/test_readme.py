@@ -15,7 +15,7 @@ from sr_export.model import Prepared
 from tests.conftest import random_pixels
 
 ROOT = Path(__file__).parent.parent
-PROGRAMS = {"sr-batch": "sr_batch", "sr-export": "sr_export"}
+PROGRAMS = {"sr-batch": "sr_batch", "sr-export": "sr_export", "sr-train": "sr_train"}
 
 
 def _commands() -> list[str]:
