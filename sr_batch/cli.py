@@ -24,7 +24,7 @@ __all__ = ["main"]
 DONE, SOME_FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 ENGINES = ("auto", "torch", "onnx", "openvino", "trt", "rtx")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
-FORMATS = ("same", "png", "jpg", "webp", "tiff")
+FORMATS = ("same", "png", "jpg", "webp", "tiff", "avif")
 MEGA = 1e6
 
 
@@ -115,11 +115,12 @@ def _naming(options: argparse.Namespace, scale: int) -> Naming:
     from sr_batch.folders import Naming
     from sr_batch.photos import PhotoFormat
 
-    kinds = {"png": PhotoFormat.PNG, "jpg": PhotoFormat.JPEG, "webp": PhotoFormat.WEBP, "tiff": PhotoFormat.TIFF}
+    kinds = {kind.name.lower(): kind for kind in PhotoFormat} | {"jpg": PhotoFormat.JPEG}
     return Naming(scale, options.output, options.suffix, kinds.get(options.format))
 
 
 def _settings(options: argparse.Namespace, traits: Traits) -> Settings:
+    from sr_batch.photos import AlphaChoice, IccChoice, PngLevel, ReadOptions, WriteOptions
     from sr_batch.pipeline import Settings
     from sr_train.errors import UsageError
 
@@ -140,7 +141,10 @@ def _settings(options: argparse.Namespace, traits: Traits) -> Settings:
         tile=options.tile or max(traits.tile, 4 * halo),
         halo=halo,
         batch=options.batch,
-        quality=options.quality,
+        read=ReadOptions(IccChoice(options.icc), options.strip),
+        write=WriteOptions(options.quality, PngLevel(options.png_level)),
+        alpha=AlphaChoice(options.alpha),
+        keep_mtime=options.mtime,
         overwrite=options.overwrite,
         load=load,
         save=save,
@@ -159,8 +163,8 @@ def _dry_run(work: WorkList, scale: int, overwrite: bool) -> int:
     for job in work.jobs:
         names = f"{printable(job.source)} -> {printable(job.target)}"
         try:
-            header = probe(job.source)
-            check_size(header, job.format, scale)
+            size = probe(job.source)
+            check_size(size.times(scale), job.format)
         except PhotoError as error:
             failed += 1
             print(f"cannot do: {printable(job.source)}: {error}")
@@ -168,9 +172,8 @@ def _dry_run(work: WorkList, scale: int, overwrite: bool) -> int:
         if job.target.exists() and not overwrite:
             print(f"already there: {names}")
             continue
-        pixels += header.height * header.width
-        size = f"{header.width}x{header.height} -> {header.width * scale}x{header.height * scale}"
-        print(f"would do: {names} ({size})")
+        pixels += size.pixels
+        print(f"would do: {names} ({size} -> {size.times(scale)})")
     print(f"{pixels / MEGA:.1f} MP would become {pixels * scale**2 / MEGA:.1f} MP; nothing was written")
     return SOME_FAILED if failed else DONE
 
@@ -212,7 +215,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--halo", type=_halo, default="auto", metavar="auto|exact|N", help="auto: errors stay below half a grey level")
     add("--batch", type=_positive, default=1, metavar="N", help="tiles in one engine call (1)")
     add("-f", "--format", choices=FORMATS, default="same", help="of the results (same as each photo)")
-    add("--quality", type=_quality, default=95, metavar="N", help="of JPEG and WebP, 1 to 100 (95)")
+    add("--quality", type=_quality, default=95, metavar="N", help="of JPEG, WebP and AVIF, 1 to 100 (95)")
+    add("--png-level", choices=("fast", "small"), default="fast", help="small: smaller PNGs, ten times slower (fast)")
+    add("--alpha", choices=("lanczos", "model"), default="lanczos", help="what enlarges transparency (lanczos)")
+    add("--icc", choices=("keep", "srgb"), default="keep", help="keep each colour profile, or convert to sRGB (keep)")
+    add("--strip", action="store_true", help="leave out all metadata (date, place, camera, text)")
+    add("--no-mtime", dest="mtime", action="store_false", help="results are dated now, not like their photos")
     add("--suffix", help="added to each result's name (_x4 beside a single photo, else nothing)")
     add("--overwrite", action="store_true", help="do again what is there already")
     add("-j", "--jobs", type=_jobs, default=(1, 2), metavar="N|LOAD:PROC:SAVE", help="threads that decode and encode")

@@ -73,6 +73,7 @@ def find_jobs(inputs: Sequence[Path], naming: Naming) -> WorkList:
         else:
             work.jobs.append(_file_job(path, output, naming))
     work.jobs = list({(job.source.resolve(), job.target): job for job in work.jobs}.values())  # named twice, done once
+    _note_formats_not_written(work, naming)
     _resolve_collisions(work)
     if not work.jobs and not work.failures:
         kinds = ", ".join(kind.suffixes[0] for kind in PhotoFormat)
@@ -136,8 +137,10 @@ def _file_job(path: Path, output: Path, naming: Naming) -> Job:
     if kind is None:
         if path.suffix.lower() in VIDEO_SUFFIXES:
             raise UsageError(f"{path}: videos come with a later release; this one upscales photos")
-        raise UsageError(f"{path}: is not a photo by its name; use .png, .jpg, .webp or .tif")
+        raise UsageError(f"{path}: is not a photo by its name; see sr-batch --help for the formats")
     named = PhotoFormat.of(output) if naming.output is not None and not output.is_dir() else None
+    if named is not None and not named.is_written:
+        raise UsageError(f"{output}: {named.name} is not written; use .png, .jpg, .webp, .tif or .avif")
     if named is not None:
         if naming.format not in (None, named):
             raise UsageError(
@@ -154,8 +157,16 @@ def _file_job(path: Path, output: Path, naming: Naming) -> Job:
 
 def _job(source: Path, folder: Path, kind: PhotoFormat, naming: Naming, suffix: str) -> Job:
     """The suffix of the name stays as it is (.JPG, .jpeg) unless the format changes."""
-    ending = source.suffix if naming.format in (None, kind) else naming.format.suffixes[0]
-    return Job(source, folder / f"{source.stem}{suffix}{ending}", naming.format or kind)
+    written = naming.format or (kind if kind.is_written else PhotoFormat.PNG)
+    ending = source.suffix if written is kind else written.suffixes[0]
+    return Job(source, folder / f"{source.stem}{suffix}{ending}", written)
+
+
+def _note_formats_not_written(work: WorkList, naming: Naming) -> None:
+    kinds = {kind for job in work.jobs if (kind := PhotoFormat.of(job.source)) and not kind.is_written}
+    if kinds and naming.format is None:
+        names = ", ".join(sorted(kind.name for kind in kinds))
+        work.notes.append(f"{names}: read but not written; the results are PNG (--format chooses another)")
 
 
 def _resolve_collisions(work: WorkList) -> None:

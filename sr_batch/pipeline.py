@@ -9,6 +9,7 @@ A photo that fails is reported and the rest goes on. Whatever ends the run leave
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import time
 from collections import deque
@@ -22,9 +23,24 @@ from queue import Empty, Full, Queue
 from threading import Event
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sr_batch.errors import PhotoError, UnwritablePhoto
 from sr_batch.folders import Job
-from sr_batch.photos import Header, Photo, PhotoFormat, check_size, open_writer, probe, read_photo
+from sr_batch.photos import (
+    AlphaChoice,
+    Photo,
+    PhotoFormat,
+    ReadOptions,
+    Size,
+    WriteOptions,
+    check_size,
+    open_writer,
+    probe,
+    read_photo,
+)
+from sr_batch.photos.transparency import tame_alpha
 from sr_batch.tiles import plan_tiles
 from sr_batch.upscale import Band, Stream, upscale
 from sr_train.atomic_file import atomic_file
@@ -32,10 +48,18 @@ from sr_train.errors import SRError
 
 __all__ = ["Events", "Failure", "Settings", "Summary", "run_batch"]
 
+Pixels = NDArray[np.uint8]
+
 BANDS_WAITING = 2  # for each file: one being encoded, one behind it
 # Least bytes per output pixel that a photo of each format takes on disk (smooth ones take less): used only to say
 # "disk full" before the work instead of after it.
-LEAST_BYTES_PER_PIXEL = {PhotoFormat.PNG: 0.1, PhotoFormat.JPEG: 0.02, PhotoFormat.WEBP: 0.01, PhotoFormat.TIFF: 0.1}
+LEAST_BYTES_PER_PIXEL = {
+    PhotoFormat.PNG: 0.1,
+    PhotoFormat.JPEG: 0.02,
+    PhotoFormat.WEBP: 0.01,
+    PhotoFormat.TIFF: 0.1,
+    PhotoFormat.AVIF: 0.001,
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +70,10 @@ class Settings:
     tile: int  # LR pixels, window side
     halo: int  # LR pixels
     batch: int = 1  # tiles in one engine call
-    quality: int = 95  # JPEG and WebP, 1 to 100
+    read: ReadOptions = field(default=ReadOptions())
+    write: WriteOptions = field(default=WriteOptions())
+    alpha: AlphaChoice = AlphaChoice.LANCZOS
+    keep_mtime: bool = True  # results have the modification time of their inputs
     overwrite: bool = False  # do again what is there
     load: int = 1  # decoding threads
     save: int = 2  # encoding threads
@@ -73,7 +100,7 @@ class Summary:
 class Events(Protocol):
     """Who is told what happens; called from one thread at a time."""
 
-    def started(self, job: Job, header: Header) -> None: ...
+    def started(self, job: Job, size: Size) -> None: ...
 
     def advanced(self, pixels: int) -> None:
         """So many input pixels were upscaled."""
@@ -132,9 +159,9 @@ def run_batch(jobs: Iterable[Job], stream: Stream, settings: Settings, events: E
         for job, decoded in _decode_ahead(_to_do(jobs, settings, events, summary), loaders, settings):
             try:
                 photo = decoded.result()
-                header = Header(photo.rgb.shape[0], photo.rgb.shape[1])
-                events.started(job, header)
-                output = _open_output(job, photo, savers, settings, stop)
+                events.started(job, photo.size)
+                alpha = _upscale_alpha(photo, stream, settings)
+                output = _open_output(job, photo, alpha, savers, settings, stop)
                 unfinished.append(output)
                 _infer(output, stream, settings, events, summary)
             except Exception as error:  # whatever it is, the other photos are done; _reason tells what was not foreseen
@@ -174,24 +201,38 @@ def _decode_ahead(
 
 def _check_and_decode(job: Job, settings: Settings) -> Photo:
     """Everything that can fail before inference fails here."""
-    header = probe(job.source)
-    check_size(header, job.format, settings.scale)
+    size = probe(job.source, settings.read.max_pixels).times(settings.scale)
+    check_size(size, job.format)
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(job.target.parent).free
     except OSError as error:
         raise UnwritablePhoto(f"its folder {job.target.parent} cannot be made ({error.strerror})") from error
-    needed = header.height * header.width * settings.scale**2 * LEAST_BYTES_PER_PIXEL[job.format]
+    needed = size.pixels * LEAST_BYTES_PER_PIXEL[job.format]
     if free < needed:
         raise UnwritablePhoto(
             _disk_full(job, f"{free / 1e6:.1f} MB are free, at least {needed / 1e6:.1f} MB are needed")
         )
-    return read_photo(job.source)
+    return read_photo(job.source, settings.read).for_result(job.format, size)
 
 
-def _open_output(job: Job, photo: Photo, pool: ThreadPoolExecutor, settings: Settings, stop: Event) -> _Output:
+def _upscale_alpha(photo: Photo, stream: Stream, settings: Settings) -> Pixels | None:
+    """The alpha channel through the network, as a grey picture; None where Lanczos does it, or where it is even."""
+    alpha = photo.alpha
+    if alpha is None or settings.alpha is AlphaChoice.LANCZOS or alpha.min() == alpha.max():
+        return None
+    grey = np.repeat(alpha[:, :, None], 3, axis=2)
+    plan = plan_tiles(photo.size.height, photo.size.width, settings.tile, settings.halo)
+    with closing(upscale(grey, stream, plan, settings.scale, settings.batch)) as bands:
+        large = np.concatenate([band.pixels.mean(axis=2).round().astype(np.uint8) for band in bands])
+    return tame_alpha(alpha, large)
+
+
+def _open_output(
+    job: Job, photo: Photo, alpha: Pixels | None, pool: ThreadPoolExecutor, settings: Settings, stop: Event
+) -> _Output:
     bands: Queue[Band | _End] = Queue(BANDS_WAITING)
-    return _Output(job, photo, bands, pool.submit(_write, job, photo, bands, settings, stop))
+    return _Output(job, photo, bands, pool.submit(_write, job, photo, alpha, bands, settings, stop))
 
 
 def _infer(output: _Output, stream: Stream, settings: Settings, events: Events, summary: Summary) -> None:
@@ -212,14 +253,20 @@ def _infer(output: _Output, stream: Stream, settings: Settings, events: Events, 
         output.put(end)
 
 
-def _write(job: Job, photo: Photo, bands: Queue[Band | _End], settings: Settings, stop: Event) -> None:
+def _write(
+    job: Job, photo: Photo, alpha: Pixels | None, bands: Queue[Band | _End], settings: Settings, stop: Event
+) -> None:
     """In an encoding thread: the bands become the file, which gets its name when it is complete."""
     try:
-        with atomic_file(job.target) as partial, partial.open("wb") as file:
-            writer = open_writer(file, job.format, photo, settings.scale, settings.quality)
-            for band in _until_end(bands, stop):
-                writer.write(band.pixels)
-            writer.finish()
+        with atomic_file(job.target) as partial:
+            with partial.open("w+b") as file:
+                writer = open_writer(file, job.format, photo, photo.size.times(settings.scale), settings.write, alpha)
+                for band in _until_end(bands, stop):
+                    writer.write(band.pixels)
+                writer.finish()
+            if settings.keep_mtime:
+                times = job.source.stat()
+                os.utime(partial, ns=(times.st_atime_ns, times.st_mtime_ns))
     except OSError as error:
         if isinstance(error, PhotoError):
             raise
@@ -259,7 +306,7 @@ def _settle(output: _Output, events: Events, summary: Summary) -> None:
     except Exception as error:
         return _fail(output.job, _reason(error), events, summary)
     summary.done += 1
-    summary.pixels += output.photo.rgb.shape[0] * output.photo.rgb.shape[1]
+    summary.pixels += output.photo.size.pixels
     events.finished(output.job, output.photo.warnings)
 
 

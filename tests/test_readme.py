@@ -47,5 +47,12 @@ def test_the_readmes_commands_work(shipped: Prepared, tmp_path: Path) -> None:
         assert result.returncode == 0, f"{command}\n{result.stderr}"
     made = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
     expected = ["large.png", "photo.jpg", "photo_x4.jpg", "photos/a.png", "photos/more/b.jpg", "photos_x4/a.png"]
-    expected += ["photos_x4/more/b.jpg", "results/a.png", "results/more/b.png", "srresnet.onnx"]
+    expected += [
+        "web/a.avif",
+        "web/more/b.avif",
+        "photos_x4/more/b.jpg",
+        "results/a.png",
+        "results/more/b.png",
+        "srresnet.onnx",
+    ]
     assert made == sorted(expected)

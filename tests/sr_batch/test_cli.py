@@ -47,7 +47,9 @@ def _photo(path: Path, height: int = 24, width: int = 30, seed: int = 0) -> Path
 
 
 def _tree(folder: Path) -> list[str]:
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    """All files but the journals."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".sr-batch.jsonl")
+    return sorted(str(path.relative_to(folder)) for path in files)
 
 
 def _is_complete(path: Path) -> bool:
