@@ -63,6 +63,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _upscale(options: argparse.Namespace) -> int:
     from sr_batch.folders import check_inputs, find_jobs
+    from sr_batch.journal import open_journals
     from sr_batch.photos import use_own_limits
     from sr_batch.pipeline import Failure, Summary, run_batch
     from sr_batch.progress import printable, reporter
@@ -74,7 +75,7 @@ def _upscale(options: argparse.Namespace) -> int:
         if not options.quiet:
             print(printable(line), file=sys.stderr, flush=True)
 
-    inputs = [*options.inputs, *options.more_inputs]
+    inputs = _inputs(options)
     if not inputs:
         raise UsageError("no input given; name a photo or a folder of photos, or see sr-batch --help")
     check_inputs(inputs)
@@ -98,17 +99,41 @@ def _upscale(options: argparse.Namespace) -> int:
         how = f"{engine.traits.describe()}, tile {settings.tile}, halo {settings.halo}"
         say(f"{prepared.model.name} {settings.scale}x with {how}")
         summary = Summary()
+        roots = {job.root for job in work.jobs if job.root is not None}
+        key = settings.key(prepared.model.sha256, engine.traits.precision)
         try:
-            with reporter(work.jobs, quiet=options.quiet, verbose=options.verbose) as events:
+            with (
+                open_journals(roots, key, retry_failed=options.retry_failed) as journals,
+                reporter(work.jobs, quiet=options.quiet, verbose=options.verbose) as events,
+            ):
                 for path, reason in work.failures:
                     summary.failures.append(Failure(path, reason))
                     events.failed(summary.failures[-1])
-                run_batch(work.jobs, engine.stream, settings, events, summary)
+                run_batch(work.jobs, engine.stream, settings, events, summary, journals)
         finally:
             say(_summary_line(summary))
+    if summary.not_ours:
+        say(f"note: {summary.not_ours} of those already there are not this tool's, or were changed; --overwrite redoes")
     for folder in _result_folders(work) if summary.done else ():
         say(f"results are in {folder}")
     return SOME_FAILED if summary.failures else DONE
+
+
+def _inputs(options: argparse.Namespace) -> list[Path]:
+    """All that the command line names, patterns and lists resolved."""
+    from sr_batch.inputs import expand_patterns, read_list
+    from sr_train.errors import UsageError
+
+    inputs = expand_patterns([*options.inputs, *options.more_inputs])
+    if options.files_from == "-":
+        return inputs + read_list(sys.stdin.buffer, "the standard input")
+    if options.files_from is not None:
+        try:
+            with Path(options.files_from).open("rb") as file:
+                return inputs + read_list(file, options.files_from)
+        except OSError as error:
+            raise UsageError(f"{options.files_from} cannot be read ({error.strerror}); check the path") from error
+    return inputs
 
 
 def _naming(options: argparse.Namespace, scale: int) -> Naming:
@@ -201,8 +226,9 @@ def _parser() -> argparse.ArgumentParser:
         "143 terminated",
     )
     add = parser.add_argument
-    add("inputs", nargs="*", type=Path, metavar="INPUT", help="photos and folders of photos")
+    add("inputs", nargs="*", type=Path, metavar="INPUT", help="photos, folders, patterns like 'p/**/*.jpg'")
     add("-i", "--input", dest="more_inputs", action="append", default=[], type=Path, metavar="INPUT", help="one more")
+    add("--files-from", metavar="LIST", help="a file of paths, one a line or NUL-separated; - for standard input")
     add("-o", "--output", type=Path, help="folder for the results; for a single photo also a file")
     add("-n", "--model", default="srresnet", help="shipped model, .safetensors checkpoint or .onnx file (srresnet)")
     add("-s", "--scale", type=_whole, help="refuse to run unless the model upscales by this much")
@@ -223,6 +249,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--no-mtime", dest="mtime", action="store_false", help="results are dated now, not like their photos")
     add("--suffix", help="added to each result's name (_x4 beside a single photo, else nothing)")
     add("--overwrite", action="store_true", help="do again what is there already")
+    add("--retry-failed", action="store_true", help="try photos again that an earlier run could not read")
     add("-j", "--jobs", type=_jobs, default=(1, 2), metavar="N|LOAD:PROC:SAVE", help="threads that decode and encode")
     add("--dry-run", action="store_true", help="say what would be done, and do nothing")
     talk = parser.add_mutually_exclusive_group()

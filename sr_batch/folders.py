@@ -17,8 +17,9 @@ from sr_batch.photos import PhotoFormat
 from sr_train.atomic_file import is_partial
 from sr_train.errors import UsageError
 
-__all__ = ["Job", "Naming", "WorkList", "check_inputs", "find_jobs"]
+__all__ = ["JOURNAL", "Job", "Naming", "WorkList", "check_inputs", "find_jobs"]
 
+JOURNAL = ".sr-batch.jsonl"  # in each output folder
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
 
 
@@ -32,13 +33,14 @@ class Naming:
     format: PhotoFormat | None = None  # None: the input's own
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """One photo to do."""
 
     source: Path
     target: Path
     format: PhotoFormat
+    root: Path | None = None  # the output folder that keeps the journal; None for a result beside its photo
 
 
 @dataclass
@@ -109,7 +111,8 @@ def _add_folder(work: WorkList, folder: Path, output: Path, naming: Naming, skip
             continue
         if naming.suffix and output.resolve() == folder.resolve() and source.stem.endswith(naming.suffix):
             continue  # a result of an earlier run
-        work.jobs.append(_job(source, output / source.relative_to(folder).parent, kind, naming, naming.suffix or ""))
+        job = _job(source, output / source.relative_to(folder).parent, kind, naming, naming.suffix or "")
+        work.jobs.append(replace(job, root=output))
 
 
 def _walk(folder: Path, work: WorkList, skip: set[Path]) -> Iterator[Path]:
@@ -149,7 +152,7 @@ def _file_job(path: Path, output: Path, naming: Naming) -> Job:
         job = Job(path, output, named)
     else:
         suffix = naming.suffix if naming.suffix is not None else "" if naming.output else f"_x{naming.scale}"
-        job = _job(path, output, kind, naming, suffix)
+        job = replace(_job(path, output, kind, naming, suffix), root=naming.output)
     if job.target.resolve() == path.resolve():
         raise UsageError(f"{path} would be overwritten by its own result; use -o or --suffix")
     return job

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from sr_batch.errors import UnreadablePhoto, UnwritablePhoto
+from sr_batch.errors import PhotoOutOfReach, UnwritablePhoto
 
 __all__ = ["PhotoFormat", "Size", "check_size", "pillow_formats"]
 
@@ -89,7 +89,7 @@ def pillow_formats(path: Path) -> tuple[str, ...]:
     """Pillow's plugins that may open this file; those of HEIC and JPEG XL are loaded if the file's content asks for it.
 
     JPEG's plugin opens MPO too: a JPEG with a second picture, as some phones write it. Raises OSError, and
-    UnreadablePhoto where an optional package is missing.
+    PhotoOutOfReach where an optional package is missing.
     """
     with path.open("rb") as file:
         start = file.read(SNIFFED_BYTES)
@@ -106,7 +106,7 @@ def _load_heic() -> None:
     try:
         import pillow_heif
     except ImportError as error:
-        raise UnreadablePhoto("HEIC pictures need one more package: pip install 'sr-toolkit[heic]'") from error
+        raise PhotoOutOfReach("HEIC pictures need one more package: pip install 'sr-toolkit[heic]'") from error
     pillow_heif.register_heif_opener()
 
 
@@ -114,4 +114,4 @@ def _load_jxl() -> None:
     try:
         import pillow_jxl  # noqa: F401 - registers itself with Pillow
     except ImportError as error:
-        raise UnreadablePhoto("JPEG XL pictures need one more package: pip install 'sr-toolkit[jxl]'") from error
+        raise PhotoOutOfReach("JPEG XL pictures need one more package: pip install 'sr-toolkit[jxl]'") from error

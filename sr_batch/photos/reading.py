@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from sr_batch.errors import UnreadablePhoto
+from sr_batch.errors import PhotoOutOfReach, UnreadablePhoto
 from sr_batch.photos.colour import IccChoice, profile_space, srgb_profile, to_srgb
 from sr_batch.photos.formats import PhotoFormat, Size, pillow_formats
 from sr_batch.photos.metadata import Metadata, fit_metadata, read_metadata, resize_metadata
@@ -106,7 +106,7 @@ def _open(path: Path, max_pixels: int) -> Iterator[Image.Image]:
             raise UnreadablePhoto("the file is empty (0 bytes)")
         with Image.open(path, formats=pillow_formats(path)) as image:
             if image.width * image.height > max_pixels:
-                raise UnreadablePhoto(
+                raise PhotoOutOfReach(
                     f"{image.width}x{image.height} pixels are more than the limit of {max_pixels / 10**6:g} MP; "
                     "if the file can be trusted, raise it with --max-pixels"
                 )
@@ -116,9 +116,11 @@ def _open(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     except UnidentifiedImageError as error:
         raise UnreadablePhoto("damaged, or not a picture of a known format, whatever its name says") from error
     except MemoryError as error:
-        raise UnreadablePhoto("too large for this machine's memory") from error
+        raise PhotoOutOfReach("too large for this machine's memory") from error
     except OSError as error:
-        raise UnreadablePhoto(f"cannot be read ({_one_line(error.strerror or error)})") from error
+        if error.errno is not None:  # the system's, not Pillow's
+            raise PhotoOutOfReach(f"cannot be read ({error.strerror})") from error
+        raise UnreadablePhoto(f"cannot be read ({_one_line(error)})") from error
     except Exception as error:  # damaged files raise SyntaxError, ValueError, struct.error and more in Pillow's plugins
         raise UnreadablePhoto(f"damaged, cannot be decoded ({_one_line(error)})") from error
 
