@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -17,7 +19,8 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 if TYPE_CHECKING:
     from sr_batch.folders import Naming, WorkList
     from sr_batch.pipeline import Settings, Summary
-    from sr_export.engines.base import Traits
+    from sr_export.engines.base import Engine, Traits
+    from sr_export.model import Model
 
 __all__ = ["main"]
 
@@ -63,10 +66,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _upscale(options: argparse.Namespace) -> int:
     from sr_batch.folders import check_inputs, find_jobs
-    from sr_batch.journal import open_journals
     from sr_batch.photos import use_own_limits
-    from sr_batch.pipeline import Failure, Summary, run_batch
-    from sr_batch.progress import printable, reporter
+    from sr_batch.pipeline import Summary
+    from sr_batch.progress import printable
     from sr_export.engines import EngineName, Precision, open_engine, refuse_what_is_not_built
     from sr_export.model import find_model, prepare
     from sr_train.errors import UsageError
@@ -92,24 +94,15 @@ def _upscale(options: argparse.Namespace) -> int:
     for note in work.notes:
         say(f"note: {note}")
     if options.dry_run:
-        return _dry_run(work, prepared.facts.scale, options.overwrite)
+        return _dry_run(work, prepared.facts.scale, int(options.max_pixels * MEGA), options.overwrite)
     explain = (lambda reason: say(f"not taken: {reason}")) if options.verbose else (lambda _: None)
     with open_engine(prepared, engine_name, precision, options.device, explain=explain) as engine:
         settings = _settings(options, engine.traits)
         how = f"{engine.traits.describe()}, tile {settings.tile}, halo {settings.halo}"
         say(f"{prepared.model.name} {settings.scale}x with {how}")
         summary = Summary()
-        roots = {job.root for job in work.jobs if job.root is not None}
-        key = settings.key(prepared.model.sha256, engine.traits.precision)
         try:
-            with (
-                open_journals(roots, key, retry_failed=options.retry_failed) as journals,
-                reporter(work.jobs, quiet=options.quiet, verbose=options.verbose) as events,
-            ):
-                for path, reason in work.failures:
-                    summary.failures.append(Failure(path, reason))
-                    events.failed(summary.failures[-1])
-                run_batch(work.jobs, engine.stream, settings, events, summary, journals)
+            _run_jobs(options, work, engine, settings, prepared.model, summary)
         finally:
             say(_summary_line(summary))
     if summary.not_ours:
@@ -117,6 +110,35 @@ def _upscale(options: argparse.Namespace) -> int:
     for folder in _result_folders(work) if summary.done else ():
         say(f"results are in {folder}")
     return SOME_FAILED if summary.failures else DONE
+
+
+def _run_jobs(
+    options: argparse.Namespace, work: WorkList, engine: Engine, settings: Settings, model: Model, summary: Summary
+) -> None:
+    """The batch itself, with its journals, its display, its report and its events on stdout."""
+    from sr_batch.journal import open_journals
+    from sr_batch.pipeline import Events, Failure, run_batch
+    from sr_batch.progress import reporter
+    from sr_batch.report import Record, Recorder, open_report, summary_record, write_line
+
+    traits = engine.traits
+    run: Record = {"model": model.name, "model_sha256": model.sha256, "engine": f"{traits.name} {traits.version}"}
+    run |= {"precision": str(traits.precision), "scale": traits.scale}
+    roots = {job.root for job in work.jobs if job.root is not None}
+    key = settings.key(model.sha256, traits.precision)
+    takers: list[Callable[[Record], None]] = [partial(write_line, sys.stdout)] if options.json else []
+    with ExitStack() as stack:
+        journals = stack.enter_context(open_journals(roots, key, retry_failed=options.retry_failed))
+        if options.report is not None:
+            takers.append(stack.enter_context(open_report(options.report, run, summary)))
+        events: Events = stack.enter_context(reporter(work.jobs, quiet=options.quiet, verbose=options.verbose))
+        events = Recorder(events, takers, settings.scale) if takers else events
+        for path, reason in work.failures:
+            summary.failures.append(Failure(path, reason))
+            events.failed(summary.failures[-1])
+        run_batch(work.jobs, engine.stream, settings, events, summary, journals)
+    if options.json:
+        write_line(sys.stdout, summary_record(summary))
 
 
 def _inputs(options: argparse.Namespace) -> list[Path]:
@@ -166,7 +188,7 @@ def _settings(options: argparse.Namespace, traits: Traits) -> Settings:
         tile=options.tile or max(traits.tile, 4 * halo),
         halo=halo,
         batch=options.batch,
-        read=ReadOptions(IccChoice(options.icc), options.strip),
+        read=ReadOptions(IccChoice(options.icc), options.strip, int(options.max_pixels * MEGA)),
         write=WriteOptions(options.quality, PngLevel(options.png_level)),
         alpha=AlphaChoice(options.alpha),
         keep_mtime=options.mtime,
@@ -176,7 +198,7 @@ def _settings(options: argparse.Namespace, traits: Traits) -> Settings:
     )
 
 
-def _dry_run(work: WorkList, scale: int, overwrite: bool) -> int:
+def _dry_run(work: WorkList, scale: int, max_pixels: int, overwrite: bool) -> int:
     """Say what would be done, on stdout, one line a photo."""
     from sr_batch.errors import PhotoError
     from sr_batch.photos import check_size, probe
@@ -188,7 +210,7 @@ def _dry_run(work: WorkList, scale: int, overwrite: bool) -> int:
     for job in work.jobs:
         names = f"{printable(job.source)} -> {printable(job.target)}"
         try:
-            size = probe(job.source)
+            size = probe(job.source, max_pixels)
             check_size(size.times(scale), job.format)
         except PhotoError as error:
             failed += 1
@@ -243,6 +265,7 @@ def _parser() -> argparse.ArgumentParser:
     add("-f", "--format", choices=FORMATS, default="same", help="of the results (same as each photo)")
     add("--quality", type=_quality, default=95, metavar="N", help="of JPEG, WebP and AVIF, 1 to 100 (95)")
     add("--png-level", choices=("fast", "small"), default="fast", help="small: smaller PNGs, ten times slower (fast)")
+    add("--max-pixels", type=_megapixels, default=500.0, metavar="MP", help="refuse larger photos undecoded (500)")
     add("--alpha", choices=("lanczos", "model"), default="lanczos", help="what enlarges transparency (lanczos)")
     add("--icc", choices=("keep", "srgb"), default="keep", help="keep each colour profile, or convert to sRGB (keep)")
     add("--strip", action="store_true", help="leave out all metadata (date, place, camera, text)")
@@ -252,6 +275,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--retry-failed", action="store_true", help="try photos again that an earlier run could not read")
     add("-j", "--jobs", type=_jobs, default=(1, 2), metavar="N|LOAD:PROC:SAVE", help="threads that decode and encode")
     add("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    add("--report", type=Path, metavar="FILE.json", help="write what became of each photo, when the run has ended")
+    add("--json", action="store_true", help="print events as JSON lines on stdout")
     talk = parser.add_mutually_exclusive_group()
     talk.add_argument("-q", "--quiet", action="store_true", help="say only what failed")
     talk.add_argument(
@@ -286,6 +311,16 @@ def _halo(text: str) -> str | int:
 def _quality(text: str) -> int:
     if not 1 <= (value := _whole(text)) <= 100:
         raise argparse.ArgumentTypeError(f"'{text}' is not between 1 and 100")
+    return value
+
+
+def _megapixels(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of megapixels above 0")
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -121,6 +122,27 @@ def test_another_quality_does_a_folder_again_and_leaves_alone_what_was_edited(
     assert "1 done, 1 already there" in err
     assert "1 of those already there" in err
     assert (tmp_path / "p_x4" / "b.jpg").read_bytes() == b"edited"
+
+
+def test_programs_get_json_on_stdout_and_a_report(sr_batch: Command, tmp_path: Path) -> None:
+    _photo(tmp_path / "p" / "a.png")
+    (tmp_path / "p" / "bad.jpg").write_text("text")
+    code, out, err = sr_batch(tmp_path / "p", "--json", "--report", tmp_path / "run.json")
+    assert code == 1
+    records = [json.loads(line) for line in out.splitlines()]
+    assert records[-1]["event"] == "summary"
+    assert {record["event"] for record in records} == {"started", "advanced", "finished", "failed", "summary"}
+    report = json.loads((tmp_path / "run.json").read_text())
+    assert len(report["photos"]) == 2
+    assert report["scale"] == 4
+    assert "1 done, 1 failed" in err
+
+
+def test_a_photo_above_the_limit_is_refused_with_the_option_that_raises_it(sr_batch: Command, tmp_path: Path) -> None:
+    _photo(tmp_path / "p" / "a.png", 100, 100)
+    code, _, err = sr_batch(tmp_path / "p", "--max-pixels", "0.009")
+    assert (code, "raise it with --max-pixels" in err) == (1, True)
+    assert sr_batch(tmp_path / "p")[0] == 0
 
 
 def test_a_dry_run_says_everything_and_writes_nothing(sr_batch: Command, tmp_path: Path) -> None:
