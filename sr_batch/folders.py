@@ -74,7 +74,8 @@ def find_jobs(inputs: Sequence[Path], naming: Naming) -> WorkList:
             _add_folder(work, path, output, naming, skip={o.resolve() for o in outputs})
         else:
             work.jobs.append(_file_job(path, output, naming))
-    work.jobs = list({(job.source.resolve(), job.target): job for job in work.jobs}.values())  # named twice, done once
+    if len(inputs) > 1:  # what is named twice is done once
+        work.jobs = list({(job.source.resolve(), job.target): job for job in work.jobs}.values())
     _note_formats_not_written(work, naming)
     _resolve_collisions(work)
     if not work.jobs and not work.failures:

@@ -76,15 +76,14 @@ def use_own_limits() -> None:
 def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Size:
     """Read a photo's header. Raises UnreadablePhoto when it is not a photo that can be upscaled."""
     with _open(path, max_pixels) as image:
-        turned = image.format not in UPRIGHT_FORMATS and image.getexif().get(EXIF_ORIENTATION, 1) >= 5
-        return Size(*((image.width, image.height) if turned else (image.height, image.width)))
+        return _size_as_displayed(image)
 
 
 def read_photo(path: Path, options: ReadOptions | None = None) -> Photo:
     """Decode a photo to 8-bit RGB, turned as its EXIF orientation says. Raises UnreadablePhoto with the reason."""
     options = options or ReadOptions()
     with _open(path, options.max_pixels) as image:
-        lost = _what_is_lost(image, path)
+        lost, promised = _what_is_lost(image, path), _size_as_displayed(image)
         image.load()
         metadata = Metadata() if options.strip else read_metadata(image, lost)
         icc = image.info.get("icc_profile") or None
@@ -93,9 +92,16 @@ def read_photo(path: Path, options: ReadOptions | None = None) -> Photo:
         colour, icc = _convert_colour(colour, icc, options.icc, lost)
         grey = colour.mode == "L"
         rgb = np.asarray(colour.convert("RGB"))
+        if (found := Size(rgb.shape[0], rgb.shape[1])) != promised:
+            raise UnreadablePhoto(f"damaged: {promised} pixels by its header, {found} by its content")
     if alpha is not None:
         rgb = bleed(rgb, alpha)
     return Photo(rgb, grey, alpha, icc, metadata, tuple(lost))
+
+
+def _size_as_displayed(image: Image.Image) -> Size:
+    turned = image.format not in UPRIGHT_FORMATS and image.getexif().get(EXIF_ORIENTATION, 1) >= 5
+    return Size(*((image.width, image.height) if turned else (image.height, image.width)))
 
 
 @contextmanager
