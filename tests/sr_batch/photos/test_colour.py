@@ -25,14 +25,14 @@ def _fixed(*values: float) -> bytes:
     return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
 
 
-def _profile(space: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """A version 2 ICC display profile with these tags (ICC.1:2001-04, 6 and 7)."""
+def _profile(space: bytes, tags: dict[bytes, bytes], kind: bytes = b"mntr", connection: bytes = b"XYZ ") -> bytes:
+    """A version 2 ICC profile with these tags (ICC.1:2001-04, 6 and 7)."""
     tags = {b"desc": _tag(b"desc", struct.pack(">L", 5) + b"test\0" + bytes(78)), b"cprt": _tag(b"text", b"-\0")} | tags
     table, data, start = b"", b"", 128 + 4 + 12 * len(tags)
     for name, content in tags.items():
         table += struct.pack(">4sLL", name, start + len(data), len(content))
         data += content + bytes(-len(content) % 4)
-    head = struct.pack(">L4sL4s4s4s", start + len(data), bytes(4), 0x02400000, b"mntr", space, b"XYZ ")
+    head = struct.pack(">L4sL4s4s4s", start + len(data), bytes(4), 0x02400000, kind, space, connection)
     head += struct.pack(">6H4s4sLLLQL", 2026, 1, 1, 0, 0, 0, b"acsp", bytes(4), 0, 0, 0, 0, 0)
     head += _fixed(0.9642, 1.0, 0.8249)
     return head.ljust(128, b"\0") + struct.pack(">L", len(tags)) + table + data
@@ -54,6 +54,33 @@ WIDE = _profile(
         **{name: _gamma(2.19921875) for name in (b"rTRC", b"gTRC", b"bTRC")},
     },
 )
+
+
+def _cmyk_profile() -> bytes:
+    """Inks of a strange printer: magenta is Lab (50, 72, 0), black is black, the others are white (lut8Type, 6.5.8)."""
+    straight = bytes(range(256))
+    corners = bytearray()
+    for ink in range(16):  # bits: cyan, magenta, yellow, black
+        corners += bytes((0, 128, 128) if ink & 1 else (128, 200, 128) if ink & 4 else (255, 128, 128))
+    matrix = _fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
+    table = _tag(b"mft1", bytes((4, 3, 2, 0)) + matrix + 4 * straight + bytes(corners) + 3 * straight)
+    white = {b"wtpt": _tag(b"XYZ ", _fixed(0.9642, 1, 0.8249))}
+    return _profile(b"CMYK", white | {b"A2B0": table}, b"prtr", b"Lab ")
+
+
+def test_cmyk_becomes_srgb_by_its_own_profile(tmp_path: Path) -> None:
+    Image.new("CMYK", (8, 8), (0, 255, 0, 0)).save(tmp_path / "print.tif", icc_profile=_cmyk_profile())
+    photo = read_photo(tmp_path / "print.tif")
+    assert photo.warnings == ()
+    assert photo.icc == srgb_profile()
+    ink = ImageCms.profileToProfile(
+        Image.new("LAB", (1, 1), (128, 200, 128)),
+        ImageCms.createProfile("LAB"),
+        ImageCms.createProfile("sRGB"),
+        outputMode="RGB",
+    )
+    assert ink is not None
+    assert np.abs(photo.rgb.astype(int) - np.asarray(ink)[0, 0]).max() <= 3  # the simple formula says 255, 0, 255
 
 
 def _lab(image: Image.Image) -> NDArray[np.float64]:
