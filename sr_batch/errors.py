@@ -3,6 +3,7 @@
 SRError
 └── PhotoError              one file could not be read, upscaled or written; the batch goes on (also an OSError)
     ├── UnreadablePhoto     damaged, empty, not a picture, or of a kind that cannot be upscaled
+    │   └── PhotoOutOfReach     not the photo's fault: no permission, a missing package, above a limit
     └── UnwritablePhoto     no permission, no space, or too large for its format
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from sr_train.errors import SRError
 
-__all__ = ["PhotoError", "UnreadablePhoto", "UnwritablePhoto"]
+__all__ = ["PhotoError", "PhotoOutOfReach", "UnreadablePhoto", "UnwritablePhoto"]
 
 
 class PhotoError(SRError, OSError):
@@ -22,6 +23,10 @@ class PhotoError(SRError, OSError):
 
 class UnreadablePhoto(PhotoError):
     """The input cannot be decoded."""
+
+
+class PhotoOutOfReach(UnreadablePhoto):
+    """The input cannot be read here and now, whatever is in it."""
 
 
 class UnwritablePhoto(PhotoError):

@@ -17,8 +17,9 @@ from sr_batch.photos import PhotoFormat
 from sr_train.atomic_file import is_partial
 from sr_train.errors import UsageError
 
-__all__ = ["Job", "Naming", "WorkList", "check_inputs", "find_jobs"]
+__all__ = ["JOURNAL", "Job", "Naming", "WorkList", "check_inputs", "find_jobs"]
 
+JOURNAL = ".sr-batch.jsonl"  # in each output folder
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
 
 
@@ -32,13 +33,14 @@ class Naming:
     format: PhotoFormat | None = None  # None: the input's own
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """One photo to do."""
 
     source: Path
     target: Path
     format: PhotoFormat
+    root: Path | None = None  # the output folder that keeps the journal; None for a result beside its photo
 
 
 @dataclass
@@ -72,7 +74,9 @@ def find_jobs(inputs: Sequence[Path], naming: Naming) -> WorkList:
             _add_folder(work, path, output, naming, skip={o.resolve() for o in outputs})
         else:
             work.jobs.append(_file_job(path, output, naming))
-    work.jobs = list({(job.source.resolve(), job.target): job for job in work.jobs}.values())  # named twice, done once
+    if len(inputs) > 1:  # what is named twice is done once
+        work.jobs = list({(job.source.resolve(), job.target): job for job in work.jobs}.values())
+    _note_formats_not_written(work, naming)
     _resolve_collisions(work)
     if not work.jobs and not work.failures:
         kinds = ", ".join(kind.suffixes[0] for kind in PhotoFormat)
@@ -108,7 +112,8 @@ def _add_folder(work: WorkList, folder: Path, output: Path, naming: Naming, skip
             continue
         if naming.suffix and output.resolve() == folder.resolve() and source.stem.endswith(naming.suffix):
             continue  # a result of an earlier run
-        work.jobs.append(_job(source, output / source.relative_to(folder).parent, kind, naming, naming.suffix or ""))
+        job = _job(source, output / source.relative_to(folder).parent, kind, naming, naming.suffix or "")
+        work.jobs.append(replace(job, root=output))
 
 
 def _walk(folder: Path, work: WorkList, skip: set[Path]) -> Iterator[Path]:
@@ -136,8 +141,10 @@ def _file_job(path: Path, output: Path, naming: Naming) -> Job:
     if kind is None:
         if path.suffix.lower() in VIDEO_SUFFIXES:
             raise UsageError(f"{path}: videos come with a later release; this one upscales photos")
-        raise UsageError(f"{path}: is not a photo by its name; use .png, .jpg, .webp or .tif")
+        raise UsageError(f"{path}: is not a photo by its name; see sr-batch --help for the formats")
     named = PhotoFormat.of(output) if naming.output is not None and not output.is_dir() else None
+    if named is not None and not named.is_written:
+        raise UsageError(f"{output}: {named.name} is not written; use .png, .jpg, .webp, .tif or .avif")
     if named is not None:
         if naming.format not in (None, named):
             raise UsageError(
@@ -146,7 +153,7 @@ def _file_job(path: Path, output: Path, naming: Naming) -> Job:
         job = Job(path, output, named)
     else:
         suffix = naming.suffix if naming.suffix is not None else "" if naming.output else f"_x{naming.scale}"
-        job = _job(path, output, kind, naming, suffix)
+        job = replace(_job(path, output, kind, naming, suffix), root=naming.output)
     if job.target.resolve() == path.resolve():
         raise UsageError(f"{path} would be overwritten by its own result; use -o or --suffix")
     return job
@@ -154,8 +161,16 @@ def _file_job(path: Path, output: Path, naming: Naming) -> Job:
 
 def _job(source: Path, folder: Path, kind: PhotoFormat, naming: Naming, suffix: str) -> Job:
     """The suffix of the name stays as it is (.JPG, .jpeg) unless the format changes."""
-    ending = source.suffix if naming.format in (None, kind) else naming.format.suffixes[0]
-    return Job(source, folder / f"{source.stem}{suffix}{ending}", naming.format or kind)
+    written = naming.format or (kind if kind.is_written else PhotoFormat.PNG)
+    ending = source.suffix if written is kind else written.suffixes[0]
+    return Job(source, folder / f"{source.stem}{suffix}{ending}", written)
+
+
+def _note_formats_not_written(work: WorkList, naming: Naming) -> None:
+    kinds = {kind for job in work.jobs if (kind := PhotoFormat.of(job.source)) and not kind.is_written}
+    if kinds and naming.format is None:
+        names = ", ".join(sorted(kind.name for kind in kinds))
+        work.notes.append(f"{names}: read but not written; the results are PNG (--format chooses another)")
 
 
 def _resolve_collisions(work: WorkList) -> None:

@@ -9,12 +9,15 @@ A photo that fails is reported and the rest goes on. Whatever ends the run leave
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
+import os
 import shutil
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
@@ -22,20 +25,44 @@ from queue import Empty, Full, Queue
 from threading import Event
 from typing import Protocol
 
-from sr_batch.errors import PhotoError, UnwritablePhoto
+import numpy as np
+from numpy.typing import NDArray
+
+from sr_batch.errors import PhotoError, PhotoOutOfReach, UnreadablePhoto, UnwritablePhoto
 from sr_batch.folders import Job
-from sr_batch.photos import Header, Photo, PhotoFormat, check_size, open_writer, probe, read_photo
+from sr_batch.journal import Journals, Stamp, State, fingerprint
+from sr_batch.photos import (
+    AlphaChoice,
+    Photo,
+    PhotoFormat,
+    ReadOptions,
+    Size,
+    WriteOptions,
+    check_size,
+    open_writer,
+    probe,
+    read_photo,
+)
+from sr_batch.photos.transparency import tame_alpha
 from sr_batch.tiles import plan_tiles
 from sr_batch.upscale import Band, Stream, upscale
-from sr_train.atomic_file import atomic_file
+from sr_train.atomic_file import atomic_file, remove_leftovers
 from sr_train.errors import SRError
 
 __all__ = ["Events", "Failure", "Settings", "Summary", "run_batch"]
 
+Pixels = NDArray[np.uint8]
+
 BANDS_WAITING = 2  # for each file: one being encoded, one behind it
 # Least bytes per output pixel that a photo of each format takes on disk (smooth ones take less): used only to say
 # "disk full" before the work instead of after it.
-LEAST_BYTES_PER_PIXEL = {PhotoFormat.PNG: 0.1, PhotoFormat.JPEG: 0.02, PhotoFormat.WEBP: 0.01, PhotoFormat.TIFF: 0.1}
+LEAST_BYTES_PER_PIXEL = {
+    PhotoFormat.PNG: 0.1,
+    PhotoFormat.JPEG: 0.02,
+    PhotoFormat.WEBP: 0.01,
+    PhotoFormat.TIFF: 0.1,
+    PhotoFormat.AVIF: 0.001,
+}
 
 
 @dataclass(frozen=True)
@@ -46,11 +73,20 @@ class Settings:
     tile: int  # LR pixels, window side
     halo: int  # LR pixels
     batch: int = 1  # tiles in one engine call
-    quality: int = 95  # JPEG and WebP, 1 to 100
+    read: ReadOptions = field(default=ReadOptions())
+    write: WriteOptions = field(default=WriteOptions())
+    alpha: AlphaChoice = AlphaChoice.LANCZOS
+    keep_mtime: bool = True  # results have the modification time of their inputs
     overwrite: bool = False  # do again what is there
     load: int = 1  # decoding threads
     save: int = 2  # encoding threads
     fixed_tile: bool = False  # the engine is fastest at windows of exactly `tile`
+
+    def key(self, model_sha256: str, precision: str) -> str:
+        """Of all that shapes a result: for the journal. Tiles and batches change nothing that can be seen."""
+        shaping = [model_sha256, precision, self.scale, self.halo, self.read.icc, self.read.strip]
+        shaping += [self.write.quality, self.write.png_level, self.alpha, self.keep_mtime]
+        return hashlib.sha256(json.dumps(shaping).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -65,6 +101,7 @@ class Summary:
 
     done: int = 0
     skipped: int = 0  # their results were there
+    not_ours: int = 0  # of them: files that no journal of ours knows, or that were changed since
     failures: list[Failure] = field(default_factory=list)
     pixels: int = 0  # input pixels of the photos done
     computed_pixels: int = 0  # input pixels that the engine ran, halos included
@@ -74,7 +111,7 @@ class Summary:
 class Events(Protocol):
     """Who is told what happens; called from one thread at a time."""
 
-    def started(self, job: Job, header: Header) -> None: ...
+    def started(self, job: Job, size: Size) -> None: ...
 
     def advanced(self, pixels: int) -> None:
         """So many input pixels were upscaled."""
@@ -100,12 +137,19 @@ class _Abandoned(Exception):
 POLL_SECONDS = 0.2  # how often a waiting thread looks whether the other side is still there
 
 
+@dataclass(frozen=True)
+class _Decoded:
+    photo: Photo
+    stamp: Stamp | None  # of the file that it was read from; None where no journal asks
+    content: str = ""  # its sha256
+
+
 @dataclass
 class _Output:
     """A file being written by an encoding thread."""
 
     job: Job
-    photo: Photo
+    decoded: _Decoded
     bands: Queue[Band | _End]
     written: Future[None]
 
@@ -118,32 +162,44 @@ class _Output:
                 continue
 
 
-def run_batch(jobs: Iterable[Job], stream: Stream, settings: Settings, events: Events, summary: Summary) -> None:
+def run_batch(
+    jobs: Iterable[Job],
+    stream: Stream,
+    settings: Settings,
+    events: Events,
+    summary: Summary,
+    journals: Journals | None = None,
+) -> None:
     """Upscale every job's photo with the engine's `stream`, filling in `summary` as it goes.
 
     Returns when all are done, skipped or failed. KeyboardInterrupt and the like pass through after the unfinished
     files are removed. SRErrors of the engine fail the photo, not the run.
     """
     begun = time.monotonic()
+    journals = journals or Journals({})
     loaders = ThreadPoolExecutor(settings.load, "decode")
     savers = ThreadPoolExecutor(settings.save, "encode")
     unfinished: deque[_Output] = deque()
     stop = Event()
     try:
-        for job, decoded in _decode_ahead(_to_do(jobs, settings, events, summary), loaders, settings):
+        for job, decoded in _decode_ahead(
+            _to_do(jobs, settings, events, summary, journals), loaders, settings, journals
+        ):
             try:
-                photo = decoded.result()
-                header = Header(photo.rgb.shape[0], photo.rgb.shape[1])
-                events.started(job, header)
-                output = _open_output(job, photo, savers, settings, stop)
+                work = decoded.result()
+                events.started(job, work.photo.size)
+                alpha = _upscale_alpha(work.photo, stream, settings)
+                bands: Queue[Band | _End] = Queue(BANDS_WAITING)
+                written = savers.submit(_write, job, work, alpha, bands, settings, journals, stop)
+                output = _Output(job, work, bands, written)
                 unfinished.append(output)
                 _infer(output, stream, settings, events, summary)
             except Exception as error:  # whatever it is, the other photos are done; _reason tells what was not foreseen
-                _fail(job, _reason(error), events, summary)
+                _fail(job, error, events, summary, journals)
             while len(unfinished) > settings.save or (unfinished and unfinished[0].written.done()):
-                _settle(unfinished.popleft(), events, summary)
+                _settle(unfinished.popleft(), events, summary, journals)
         while unfinished:
-            _settle(unfinished.popleft(), events, summary)
+            _settle(unfinished.popleft(), events, summary, journals)
     finally:
         stop.set()
         loaders.shutdown(cancel_futures=True)
@@ -151,53 +207,87 @@ def run_batch(jobs: Iterable[Job], stream: Stream, settings: Settings, events: E
         summary.seconds += time.monotonic() - begun
 
 
-def _to_do(jobs: Iterable[Job], settings: Settings, events: Events, summary: Summary) -> Iterator[Job]:
+def _to_do(
+    jobs: Iterable[Job], settings: Settings, events: Events, summary: Summary, journals: Journals
+) -> Iterator[Job]:
     for job in jobs:
-        if not settings.overwrite and job.target.exists():
-            summary.skipped += 1
-            events.skipped(job)
-        else:
+        journal = journals.of(job)
+        if settings.overwrite:
             yield job
+        elif journal is None:
+            if job.target.exists():
+                _skip(job, events, summary)
+            else:
+                yield job
+        else:
+            match journal.state(job):
+                case State.TO_DO:
+                    yield job
+                case State.DONE:
+                    _skip(job, events, summary)
+                case State.NOT_OURS:
+                    summary.not_ours += 1
+                    _skip(job, events, summary)
+                case State.FAILED_BEFORE:
+                    reason = f"{journal.reason(job)} (so an earlier run found; --retry-failed tries again)"
+                    _report_failure(job, reason, events, summary)
+
+
+def _skip(job: Job, events: Events, summary: Summary) -> None:
+    summary.skipped += 1
+    events.skipped(job)
 
 
 def _decode_ahead(
-    jobs: Iterator[Job], pool: ThreadPoolExecutor, settings: Settings
-) -> Iterator[tuple[Job, Future[Photo]]]:
+    jobs: Iterator[Job], pool: ThreadPoolExecutor, settings: Settings, journals: Journals
+) -> Iterator[tuple[Job, Future[_Decoded]]]:
     """Jobs in order, each with its photo, decoded while the ones before are inferred."""
-    waiting: deque[tuple[Job, Future[Photo]]] = deque()
+    waiting: deque[tuple[Job, Future[_Decoded]]] = deque()
+    tidied: set[Path] = set()
     for job in jobs:
-        waiting.append((job, pool.submit(_check_and_decode, job, settings)))
+        if job.target.parent not in tidied:
+            tidied.add(job.target.parent)
+            remove_leftovers(job.target.parent)
+        waiting.append((job, pool.submit(_check_and_decode, job, settings, hashed=journals.of(job) is not None)))
         if len(waiting) > settings.load:
             yield waiting.popleft()
     while waiting:
         yield waiting.popleft()
 
 
-def _check_and_decode(job: Job, settings: Settings) -> Photo:
+def _check_and_decode(job: Job, settings: Settings, *, hashed: bool) -> _Decoded:
     """Everything that can fail before inference fails here."""
-    header = probe(job.source)
-    check_size(header, job.format, settings.scale)
+    size = probe(job.source, settings.read.max_pixels).times(settings.scale)
+    check_size(size, job.format)
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(job.target.parent).free
     except OSError as error:
         raise UnwritablePhoto(f"its folder {job.target.parent} cannot be made ({error.strerror})") from error
-    needed = header.height * header.width * settings.scale**2 * LEAST_BYTES_PER_PIXEL[job.format]
+    needed = size.pixels * LEAST_BYTES_PER_PIXEL[job.format]
     if free < needed:
         raise UnwritablePhoto(
             _disk_full(job, f"{free / 1e6:.1f} MB are free, at least {needed / 1e6:.1f} MB are needed")
         )
-    return read_photo(job.source)
+    stamp, content = fingerprint(job.source) if hashed else (None, "")
+    return _Decoded(read_photo(job.source, settings.read).for_result(job.format, size), stamp, content)
 
 
-def _open_output(job: Job, photo: Photo, pool: ThreadPoolExecutor, settings: Settings, stop: Event) -> _Output:
-    bands: Queue[Band | _End] = Queue(BANDS_WAITING)
-    return _Output(job, photo, bands, pool.submit(_write, job, photo, bands, settings, stop))
+def _upscale_alpha(photo: Photo, stream: Stream, settings: Settings) -> Pixels | None:
+    """The alpha channel through the network, as a grey picture; None where Lanczos does it, or where it is even."""
+    alpha = photo.alpha
+    if alpha is None or settings.alpha is AlphaChoice.LANCZOS or alpha.min() == alpha.max():
+        return None
+    grey = np.repeat(alpha[:, :, None], 3, axis=2)
+    plan = plan_tiles(photo.size.height, photo.size.width, settings.tile, settings.halo, settings.fixed_tile)
+    with closing(upscale(grey, stream, plan, settings.scale, settings.batch)) as bands:
+        large = np.concatenate([band.pixels.mean(axis=2).round().astype(np.uint8) for band in bands])
+    return tame_alpha(alpha, large)
 
 
 def _infer(output: _Output, stream: Stream, settings: Settings, events: Events, summary: Summary) -> None:
     """Run the photo's tiles and hand the bands to its encoder. An encoder that has failed ends it early."""
-    image = output.photo.rgb
+    image = output.decoded.photo.rgb
     end = _End.ABANDONED
     try:
         plan = plan_tiles(image.shape[0], image.shape[1], settings.tile, settings.halo, settings.fixed_tile)
@@ -212,14 +302,29 @@ def _infer(output: _Output, stream: Stream, settings: Settings, events: Events, 
         output.put(end)
 
 
-def _write(job: Job, photo: Photo, bands: Queue[Band | _End], settings: Settings, stop: Event) -> None:
+def _write(
+    job: Job,
+    work: _Decoded,
+    alpha: Pixels | None,
+    bands: Queue[Band | _End],
+    settings: Settings,
+    journals: Journals,
+    stop: Event,
+) -> None:
     """In an encoding thread: the bands become the file, which gets its name when it is complete."""
     try:
-        with atomic_file(job.target) as partial, partial.open("wb") as file:
-            writer = open_writer(file, job.format, photo, settings.scale, settings.quality)
-            for band in _until_end(bands, stop):
-                writer.write(band.pixels)
-            writer.finish()
+        size, journal = work.photo.size.times(settings.scale), journals.of(job)
+        with atomic_file(job.target, sweep=False) as partial:
+            with partial.open("w+b") as file:
+                writer = open_writer(file, job.format, work.photo, size, settings.write, alpha)
+                for band in _until_end(bands, stop):
+                    writer.write(band.pixels)
+                writer.finish()
+            if settings.keep_mtime:
+                times = job.source.stat()
+                os.utime(partial, ns=(times.st_atime_ns, times.st_mtime_ns))
+            if journal is not None and work.stamp is not None:
+                journal.add_done(job, work.stamp, work.content, partial)
     except OSError as error:
         if isinstance(error, PhotoError):
             raise
@@ -250,20 +355,28 @@ def _disk_full(job: Job, detail: str) -> str:
     return f"no space left in {job.target.parent} ({detail}); free some and run the same command again"
 
 
-def _settle(output: _Output, events: Events, summary: Summary) -> None:
+def _settle(output: _Output, events: Events, summary: Summary, journals: Journals) -> None:
     """Wait for a file and report it. One whose inference failed was reported already."""
     try:
         output.written.result()
     except _Abandoned:
         return None
     except Exception as error:
-        return _fail(output.job, _reason(error), events, summary)
+        return _fail(output.job, error, events, summary, journals)
     summary.done += 1
-    summary.pixels += output.photo.rgb.shape[0] * output.photo.rgb.shape[1]
-    events.finished(output.job, output.photo.warnings)
+    summary.pixels += output.decoded.photo.size.pixels
+    events.finished(output.job, output.decoded.photo.warnings)
 
 
-def _fail(job: Job, reason: str, events: Events, summary: Summary) -> None:
+def _fail(job: Job, error: Exception, events: Events, summary: Summary, journals: Journals) -> None:
+    reason, journal = _reason(error), journals.of(job)
+    if journal is not None and isinstance(error, UnreadablePhoto) and not isinstance(error, PhotoOutOfReach):
+        with suppress(OSError):  # it is tried again then
+            journal.add_failed(job, reason)
+    _report_failure(job, reason, events, summary)
+
+
+def _report_failure(job: Job, reason: str, events: Events, summary: Summary) -> None:
     failure = Failure(job.source, reason)
     summary.failures.append(failure)
     events.failed(failure)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from sr_batch.errors import UnreadablePhoto
 from sr_batch.folders import Job
-from sr_batch.photos import Header, probe
+from sr_batch.photos import Size, probe
 from sr_batch.pipeline import Failure
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ class Reporter:
     def tick(self) -> None:
         """Show how far the whole is."""
 
-    def started(self, job: Job, header: Header) -> None:
+    def started(self, job: Job, size: Size) -> None:
         if self._verbose:
-            self.say(f"upscaling {printable(job.source)} ({header.width}x{header.height})")
+            self.say(f"upscaling {printable(job.source)} ({size})")
         self.tick()
 
     def advanced(self, pixels: int) -> None:
@@ -181,8 +181,7 @@ class _Forecast:
             if self._stop.is_set():
                 return
             try:
-                header = probe(job.source)
-                self._sizes[job.source] = header.height * header.width
+                self._sizes[job.source] = probe(job.source).pixels
             except UnreadablePhoto:
                 self._sizes[job.source] = 0  # its own turn will say why
 

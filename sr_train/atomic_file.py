@@ -9,20 +9,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["atomic_file", "is_partial"]
+__all__ = ["atomic_file", "is_partial", "remove_leftovers"]
 
 PARTIAL = ".sr-partial"  # part of the name of every unfinished file
 
 
 @contextmanager
-def atomic_file(target: Path) -> Iterator[Path]:
+def atomic_file(target: Path, *, sweep: bool = True) -> Iterator[Path]:
     """A path in the target's folder to write to; when the block ends well it is flushed and renamed to `target`.
 
     When it does not, the unfinished file is removed and an older `target` stays. Unfinished files that a killed run
-    left for the same target are removed too. The path keeps the target's suffix. Raises OSError.
+    left for the same target are removed too, unless `sweep` is off: looking for them takes time in a folder of many
+    files, and `remove_leftovers` does it for all at once. The path keeps the target's suffix. Raises OSError.
     """
     start = "." + hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12] + "."
-    _remove_leftovers(target.parent, start)
+    if sweep:
+        _remove_leftovers(target.parent, start)
     partial = target.with_name(f"{start}{os.getpid()}{PARTIAL}{target.suffix}")
     try:
         yield partial
@@ -38,9 +40,15 @@ def is_partial(name: str) -> bool:
     return name.startswith(".") and PARTIAL in name
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove all unfinished files of ours in this folder whose process has ended. Raises nothing."""
+    with suppress(OSError):
+        _remove_leftovers(folder, ".")
+
+
 def _remove_leftovers(folder: Path, start: str) -> None:
     for leftover in folder.glob(f"{start}*{PARTIAL}*"):
-        if not _is_running(leftover.name.removeprefix(start).partition(".")[0]):
+        if not _is_running(leftover.name.split(".")[2]):  # .hash.process.sr-partial.suffix
             with suppress(OSError):  # Windows refuses while another run has it open: then it is not left over
                 leftover.unlink()
 

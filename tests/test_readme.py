@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from sr_batch.folders import JOURNAL
 from sr_export.model import Prepared
 from tests.conftest import random_pixels
 
@@ -37,6 +38,7 @@ def test_the_readmes_commands_work(shipped: Prepared, tmp_path: Path) -> None:
     (tmp_path / "photos" / "more").mkdir(parents=True)
     for index, name in enumerate(("photos/a.png", "photos/more/b.jpg", "photo.jpg")):
         Image.fromarray(random_pixels(16, 20, index)).save(tmp_path / name)
+    (tmp_path / "list.txt").write_text("photo.jpg\n")
     commands = [command for command in _commands() if not command.startswith("make ")]
     assert len(commands) >= 8
     for command in commands:
@@ -44,7 +46,15 @@ def test_the_readmes_commands_work(shipped: Prepared, tmp_path: Path) -> None:
         line = [sys.executable, "-m", f"{PROGRAMS[program]}.cli", *arguments]
         result = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
         assert result.returncode == 0, f"{command}\n{result.stderr}"
-    made = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
+    made = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file() and p.name != JOURNAL)
     expected = ["large.png", "photo.jpg", "photo_x4.jpg", "photos/a.png", "photos/more/b.jpg", "photos_x4/a.png"]
-    expected += ["photos_x4/more/b.jpg", "results/a.png", "results/more/b.png", "srresnet.onnx"]
+    expected += [
+        "web/a.avif",
+        "web/more/b.avif",
+        "photos_x4/more/b.jpg",
+        "results/a.png",
+        "results/more/b.png",
+        "srresnet.onnx",
+    ]
+    expected += ["list.txt", "some/b.jpg", "some/photo.jpg"]
     assert made == sorted(expected)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -12,7 +13,7 @@ from PIL import Image
 
 from sr_batch import pipeline
 from sr_batch.folders import Job
-from sr_batch.photos import Header, PhotoFormat
+from sr_batch.photos import AlphaChoice, PhotoFormat, ReadOptions, Size
 from sr_batch.pipeline import Failure, Settings, Summary, run_batch
 from sr_export.errors import EngineFailed
 from tests.conftest import random_pixels
@@ -28,7 +29,7 @@ class Recorder:
         self.log: list[tuple[str, str]] = []
         self.pixels = 0
 
-    def started(self, job: Job, _header: Header) -> None:
+    def started(self, job: Job, _size: Size) -> None:
         self.log.append(("started", job.source.name))
 
     def advanced(self, pixels: int) -> None:
@@ -104,6 +105,26 @@ def test_broken_photos_are_named_and_the_rest_is_done(tmp_path: Path) -> None:
     assert _names(tmp_path / "out") == ["1.png", "3.png", "4.png"]
 
 
+def test_the_network_can_enlarge_the_transparency_too(tmp_path: Path) -> None:
+    """Its edges are the network's then (here: blocks), and what is fully opaque or transparent stays exactly that."""
+    alpha = np.zeros((40, 40), dtype=np.uint8)
+    alpha[10:30, 10:30] = 255
+    Image.fromarray(np.dstack([random_pixels(40, 40), alpha])).save(tmp_path / "a.png")
+    job = Job(tmp_path / "a.png", tmp_path / "out.png", PhotoFormat.PNG)
+    settings = Settings(4, 24, 4, alpha=AlphaChoice.MODEL)
+    run_batch([job], repeat_4x, settings, Recorder(), Summary())
+    with Image.open(job.target) as image:
+        assert np.array_equal(np.asarray(image.getchannel("A")), alpha.repeat(4, 0).repeat(4, 1))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_result_is_dated_like_its_photo_unless_asked_otherwise(tmp_path: Path, keep: bool) -> None:
+    jobs = _jobs(tmp_path, (8, 8))
+    os.utime(jobs[0].source, (10**9, 10**9))
+    run_batch(jobs, repeat_4x, Settings(4, 64, 4, keep_mtime=keep), Recorder(), Summary())
+    assert (jobs[0].target.stat().st_mtime == 10**9) is keep
+
+
 class Flaky:
     """An engine that fails on its n-th batch, in the words of the kind of error given."""
 
@@ -162,7 +183,7 @@ def test_a_disk_that_fills_up_is_one_sentence_and_leaves_no_half_file(
     monkeypatch.setattr(
         pipeline,
         "open_writer",
-        lambda f, k, photo, s, q: _FullDisk(bands) if len(photo.rgb) > 10 else real(f, k, photo, s, q),
+        lambda f, k, photo, *rest: _FullDisk(bands) if len(photo.rgb) > 10 else real(f, k, photo, *rest),
     )
     events, summary = Recorder(), Summary()
     run_batch(jobs, repeat_4x, SETTINGS, events, summary)
@@ -224,8 +245,8 @@ def test_decoding_and_encoding_go_on_while_the_engine_computes(tmp_path: Path, m
     third_decoded = threading.Event()
     real_read = pipeline.read_photo
 
-    def watched_read(path: Path) -> object:
-        photo = real_read(path)
+    def watched_read(path: Path, options: ReadOptions) -> object:
+        photo = real_read(path, options)
         if path == jobs[2].source:
             third_decoded.set()
         return photo
@@ -252,12 +273,12 @@ def test_few_photos_are_held_at_a_time_however_many_there_are(tmp_path: Path, mo
     lock = threading.Lock()
     real_read, real_settle = pipeline.read_photo, pipeline._settle
 
-    def counting_read(path: Path) -> object:
+    def counting_read(path: Path, options: ReadOptions) -> object:
         nonlocal held, most
         with lock:
             held += 1
             most = max(most, held)
-        return real_read(path)
+        return real_read(path, options)
 
     def counting_settle(*arguments: object) -> None:
         nonlocal held

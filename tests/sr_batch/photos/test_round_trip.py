@@ -8,12 +8,28 @@ import pytest
 from PIL import Image, ImageCms
 
 from sr_batch.errors import UnreadablePhoto, UnwritablePhoto
-from sr_batch.photos import Header, Photo, PhotoFormat, check_size, open_writer, probe, read_photo
+from sr_batch.photos import (
+    Photo,
+    PhotoFormat,
+    Size,
+    WriteOptions,
+    check_size,
+    open_writer,
+    probe,
+    read_photo,
+)
 from tests.conftest import random_pixels
 from tests.sr_batch.stubs import enlarge
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-MEAN_LEVELS_LOST = {PhotoFormat.PNG: 0, PhotoFormat.TIFF: 0, PhotoFormat.JPEG: 2, PhotoFormat.WEBP: 4}
+MEAN_LEVELS_LOST = {
+    PhotoFormat.PNG: 0,
+    PhotoFormat.TIFF: 0,
+    PhotoFormat.JPEG: 2,
+    PhotoFormat.WEBP: 4,
+    PhotoFormat.AVIF: 4,
+}
+WRITTEN = list(MEAN_LEVELS_LOST)
 
 
 def _exif(**tags: object) -> bytes:
@@ -28,8 +44,10 @@ def _exif(**tags: object) -> bytes:
 def _upscaled(source: Path, kind: PhotoFormat) -> Image.Image:
     """Read a photo and write it 4x by pixel repetition, in two bands."""
     photo = read_photo(source)
+    size = photo.size.times(4)
+    photo = photo.for_result(kind, size)
     file = io.BytesIO()
-    writer = open_writer(file, kind, photo, scale=4, quality=95)
+    writer = open_writer(file, kind, photo, size, WriteOptions())
     large = enlarge(photo.rgb)
     for band in np.array_split(large, 2):
         if len(band):
@@ -40,7 +58,7 @@ def _upscaled(source: Path, kind: PhotoFormat) -> Image.Image:
     return image
 
 
-@pytest.mark.parametrize("kind", PhotoFormat)
+@pytest.mark.parametrize("kind", WRITTEN)
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_colour_and_grey_come_back_as_they_were(tmp_path: Path, kind: PhotoFormat, mode: str) -> None:
     picture = Image.fromarray(random_pixels(24, 30)).convert(mode)
@@ -48,14 +66,15 @@ def test_colour_and_grey_come_back_as_they_were(tmp_path: Path, kind: PhotoForma
     picture.save(source)
     result = _upscaled(source, kind)
     assert result.format == kind.pillow_name
-    assert result.mode == ("RGB" if kind is PhotoFormat.WEBP else mode)  # WebP knows no grey
+    assert result.mode == (mode if kind.keeps_grey else "RGB")
     expected = enlarge(np.asarray(picture.convert("RGB"))).astype(int)
     off = np.asarray(result.convert("RGB")) - expected
     assert np.abs(off).mean() <= MEAN_LEVELS_LOST[kind]
-    assert np.abs(off.mean(axis=(0, 1))).max() < 0.5
+    # libavif converts RGB to YCbCr with a bias: 0.6 level on photos, whatever the quality
+    assert np.abs(off.mean(axis=(0, 1))).max() < (1 if kind is PhotoFormat.AVIF else 0.5)
 
 
-@pytest.mark.parametrize("kind", [PhotoFormat.PNG, PhotoFormat.TIFF, PhotoFormat.WEBP])
+@pytest.mark.parametrize("kind", [PhotoFormat.PNG, PhotoFormat.TIFF, PhotoFormat.WEBP, PhotoFormat.AVIF])
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_transparency_is_kept(tmp_path: Path, kind: PhotoFormat, mode: str) -> None:
     alpha = np.zeros((24, 30), dtype=np.uint8)
@@ -84,7 +103,7 @@ def test_what_was_transparent_is_white_in_a_jpeg(tmp_path: Path) -> None:
     assert (np.asarray(_upscaled(tmp_path / "photo.png", PhotoFormat.JPEG)) == 255).all()
 
 
-@pytest.mark.parametrize("kind", PhotoFormat)
+@pytest.mark.parametrize("kind", WRITTEN)
 def test_profile_date_place_and_maker_are_kept(tmp_path: Path, kind: PhotoFormat) -> None:
     Image.fromarray(random_pixels(8, 8)).save(tmp_path / "photo.jpg", icc_profile=ICC, exif=_exif())
     result = _upscaled(tmp_path / "photo.jpg", kind)
@@ -105,7 +124,7 @@ def test_a_turned_photo_comes_out_upright_and_is_not_turned_again(tmp_path: Path
         stored = stored.transpose(Image.Transpose(back))
     stored.save(tmp_path / "photo.png", exif=_exif(orientation=orientation))
     photo = read_photo(tmp_path / "photo.png")
-    assert probe(tmp_path / "photo.png") == Header(16, 24)
+    assert probe(tmp_path / "photo.png") == Size(16, 24)
     assert np.array_equal(photo.rgb, upright)
     assert _upscaled(tmp_path / "photo.png", PhotoFormat.JPEG).getexif().get(0x0112, 1) == 1
 
@@ -130,7 +149,7 @@ def test_cmyk_becomes_rgb_without_a_profile_that_would_not_fit(tmp_path: Path) -
     Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "print.jpg", icc_profile=b"a CMYK profile", quality=95)
     photo = read_photo(tmp_path / "print.jpg")
     assert photo.icc is None
-    assert photo.warnings == ("CMYK became RGB without its profile",)
+    assert photo.warnings == ("CMYK became RGB by the simple formula: the file has no profile that says how",)
     assert np.abs(photo.rgb.astype(int) - (255, 0, 0)).max() < 10
 
 
@@ -165,7 +184,7 @@ def test_a_broken_file_is_one_clear_error(tmp_path: Path, suffix: str, kind: str
         read_photo(path)
     message = str(caught.value)
     assert "\n" not in message
-    assert {"empty": "empty", "text": "not a PNG, JPEG, WebP or TIFF"}.get(kind, "") in message
+    assert {"empty": "empty", "text": "not a picture of a known format"}.get(kind, "") in message
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
@@ -199,18 +218,18 @@ def test_a_result_too_large_for_its_format_is_refused_with_one_that_fits(
     kind: PhotoFormat, height: int, width: int, fits: bool
 ) -> None:
     if fits:
-        check_size(Header(height, width), kind, 4)
+        check_size(Size(height, width).times(4), kind)
     else:
         with pytest.raises(UnwritablePhoto, match="use --format png"):
-            check_size(Header(height, width), kind, 4)
+            check_size(Size(height, width).times(4), kind)
 
 
 def test_quality_is_the_jpegs_quality_and_colour_is_not_subsampled() -> None:
-    photo = Photo(random_pixels(32, 32), grey=False, alpha=None, icc=None, exif=None)
+    photo = Photo(random_pixels(32, 32), grey=False, alpha=None, icc=None)
     sizes = []
     for quality in (50, 95):
         file = io.BytesIO()
-        writer = open_writer(file, PhotoFormat.JPEG, photo, 1, quality)
+        writer = open_writer(file, PhotoFormat.JPEG, photo, photo.size, WriteOptions(quality))
         writer.write(photo.rgb)
         writer.finish()
         sizes.append(len(file.getvalue()))

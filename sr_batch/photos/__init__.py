@@ -1,0 +1,36 @@
+"""Photos in and out: files become 8-bit arrays and bands of rows become files.
+
+    file ──probe──▶ Size ──read_photo──▶ Photo (RGB array + what must come back)
+    bands ──open_writer──▶ file (PNG streamed; the others gathered by Pillow)
+
+formats.py       which formats there are, and how large their pictures may be
+reading.py       file -> Photo; Pillow's errors are translated here
+writing.py       rows -> file
+colour.py        ICC profiles, through LittleCMS
+transparency.py  colour under transparency, and the upscaled alpha channel
+metadata.py      EXIF, XMP, IPTC, resolution, text: read, corrected, and in each format's own shape
+tiff.py          EXIF's sub-folders in a compressed TIFF
+"""
+
+from sr_batch.photos.colour import IccChoice
+from sr_batch.photos.formats import PhotoFormat, Size, check_size
+from sr_batch.photos.reading import Photo, ReadOptions, probe, read_photo, use_own_limits
+from sr_batch.photos.transparency import AlphaChoice
+from sr_batch.photos.writing import PngLevel, WriteOptions, Writer, open_writer
+
+__all__ = [
+    "AlphaChoice",
+    "IccChoice",
+    "Photo",
+    "PhotoFormat",
+    "PngLevel",
+    "ReadOptions",
+    "Size",
+    "WriteOptions",
+    "Writer",
+    "check_size",
+    "open_writer",
+    "probe",
+    "read_photo",
+    "use_own_limits",
+]

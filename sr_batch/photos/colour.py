@@ -1,0 +1,71 @@
+"""ICC profiles, through LittleCMS: what the numbers of a picture mean is either kept with it or properly converted."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from enum import StrEnum
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+__all__ = ["IccChoice", "grey_to_srgb", "profile_space", "srgb_profile", "to_srgb"]
+
+Pixels = NDArray[np.uint8]
+# Colours inside both gamuts stay what they are, black becomes black: what viewers do for photos.
+INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
+FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
+SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK", "LAB": "Lab"}
+
+
+class IccChoice(StrEnum):
+    KEEP = "keep"  # the pixels' numbers and their profile stay together
+    SRGB = "srgb"  # colours are converted to sRGB
+
+
+@cache
+def srgb_profile() -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def profile_space(icc: bytes) -> str | None:
+    """The colour space that a profile describes ("RGB", "GRAY", "CMYK", "Lab"), or None if it is damaged."""
+    try:
+        return ImageCms.ImageCmsProfile(io.BytesIO(icc)).profile.xcolor_space.strip()
+    except (OSError, ImageCms.PyCMSError):
+        return None
+
+
+def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image | None:
+    """An L, RGB, CMYK or LAB picture as sRGB, of mode RGB; None if the profile does not describe it.
+
+    LAB needs no profile. Transparency is not looked at.
+    """
+    if image.mode == "LAB":
+        source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    elif icc is None or profile_space(icc) != SPACES.get(image.mode):
+        return None
+    else:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+    try:
+        return ImageCms.profileToProfile(
+            image, source, ImageCms.createProfile("sRGB"), INTENT, outputMode="RGB", flags=FLAGS
+        )
+    except ImageCms.PyCMSError:
+        return None
+
+
+def grey_to_srgb(icc: bytes) -> Callable[[Pixels], Pixels]:
+    """A conversion of uint8 [h, w] in this grey profile to sRGB [h, w, 3]."""
+    transform = ImageCms.buildTransform(
+        io.BytesIO(icc), ImageCms.createProfile("sRGB"), "L", "RGB", INTENT, flags=FLAGS
+    )
+
+    def convert(grey: Pixels) -> Pixels:
+        converted = ImageCms.applyTransform(Image.fromarray(grey), transform)
+        assert converted is not None  # only an in-place transform returns none
+        return np.asarray(converted)
+
+    return convert

@@ -1,0 +1,173 @@
+"""What a file says about its picture: read, corrected for the larger and upright result, and given to each format.
+
+EXIF keeps everything about the photo (date, place, camera, lens, notes of the maker) and nothing about how the old
+file stored it. Its thumbnail, which would show the old picture, is left out.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass, field, replace
+
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from sr_batch.photos.formats import PhotoFormat, Size
+
+__all__ = [
+    "Metadata",
+    "fit_metadata",
+    "photoshop_segment",
+    "png_raw_profile",
+    "read_metadata",
+    "resize_metadata",
+]
+
+EXIF_HEAD = b"Exif\0\0"
+EXIF_FOLDER, GPS_FOLDER, INTEROP_FOLDER = 0x8769, 0x8825, 0xA005
+EXIF_WIDTH, EXIF_HEIGHT = 0xA002, 0xA003
+# TIFF tags that describe how the old file stored its pixels; everything else in EXIF describes the photo.
+STRUCTURAL_TAGS = {*range(254, 270), 273, 274, 277, 278, 279, 284, 317, *range(320, 324), 324, 325, 330, 338, 339, 347,
+                   513, 514, *range(529, 533), 700, 33723, 34377, 34675}  # fmt: skip
+TIFF_IPTC, TIFF_PHOTOSHOP = 33723, 34377
+PHOTOSHOP_IPTC = 0x0404  # the image resource that holds IPTC-IIM records
+JPEG_MAX_SEGMENT = 65533
+PHOTOSHOP_HEAD = b"Photoshop 3.0\0"
+JPEG_XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
+PNG_OWN_TEXT = {"XML:com.adobe.xmp"}  # kept as XMP
+COMMENT = "Comment"  # PNG's registered keyword; what JPEG and GIF call their comment
+XMP_UPRIGHT = re.compile(rb'(tiff:Orientation(?:="|>))\d')
+XMP_NUMBERS = {b"tiff:ImageWidth": "width", b"exif:PixelXDimension": "width",
+               b"tiff:ImageLength": "height", b"exif:PixelYDimension": "height"}  # fmt: skip
+XMP_THUMBNAILS = re.compile(rb"<xmp:Thumbnails>.*?</xmp:Thumbnails>", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """All of it optional; the default is none."""
+
+    exif: bytes | None = None  # from the TIFF header on; orientation 1
+    xmp: bytes | None = None  # the packet
+    iptc: bytes | None = None  # IPTC-IIM records
+    dpi: tuple[float, float] | None = None  # horizontal, vertical
+    text: tuple[tuple[str, str], ...] = field(default=())  # PNG's keywords and texts; a JPEG's comment as "Comment"
+
+
+def read_metadata(image: Image.Image, lost: list[str]) -> Metadata:
+    """The metadata of a loaded picture. What is damaged is left out, with a sentence in `lost`."""
+    dpi = image.info.get("dpi")
+    return Metadata(
+        _clean_exif(image, lost),
+        _clean_xmp(image),
+        _find_iptc(image),
+        (float(dpi[0]), float(dpi[1])) if isinstance(dpi, tuple) and min(dpi) > 0 else None,
+        _texts(image),
+    )
+
+
+def resize_metadata(metadata: Metadata, size: Size) -> Metadata:
+    """The same with the result's size where the old one was named."""
+    exif, xmp = metadata.exif, metadata.xmp
+    if exif is not None:
+        tags = Image.Exif()
+        tags.load(EXIF_HEAD + exif)
+        folder = tags.get_ifd(EXIF_FOLDER)
+        if EXIF_WIDTH in folder or EXIF_HEIGHT in folder:
+            folder[EXIF_WIDTH], folder[EXIF_HEIGHT] = size.width, size.height
+            tags.get_ifd(GPS_FOLDER)
+            exif = tags.tobytes().removeprefix(EXIF_HEAD)
+    if xmp is not None:
+        for name, side in XMP_NUMBERS.items():
+            number = str(getattr(size, side)).encode()
+            xmp = re.sub(rb"(" + name + rb'(?:="|>))\d+', rb"\g<1>" + number, xmp)
+    return replace(metadata, exif=exif, xmp=xmp)
+
+
+def fit_metadata(metadata: Metadata, kind: PhotoFormat) -> tuple[Metadata, list[str]]:
+    """What a format can hold of it, and a sentence for each thing that it cannot."""
+    lost, name = [], kind.name
+    exif, xmp, iptc, text = metadata.exif, metadata.xmp, metadata.iptc, metadata.text
+    if kind is PhotoFormat.JPEG:
+        if exif is not None and len(exif) > JPEG_MAX_SEGMENT - len(EXIF_HEAD):
+            exif = None
+            lost.append("its EXIF is too large for a JPEG and was left out")
+        if xmp is not None and len(xmp) > JPEG_MAX_SEGMENT - len(JPEG_XMP_HEAD):
+            xmp = None
+            lost.append("its XMP is too large for a JPEG and was left out")
+    if iptc is not None and (kind in (PhotoFormat.WEBP, PhotoFormat.AVIF) or len(iptc) > JPEG_MAX_SEGMENT - 64):
+        iptc = None
+        lost.append(f"its IPTC does not fit {name} and was left out")
+    if kind is not PhotoFormat.PNG:
+        kept = tuple(item for item in text if kind is PhotoFormat.JPEG and item[0] == COMMENT)
+        if len(kept) < len(text):
+            lost.append(f"its text fields do not fit {name} and were left out")
+        text = kept
+    return Metadata(exif, xmp, iptc, metadata.dpi, text), lost
+
+
+def photoshop_segment(iptc: bytes) -> bytes:
+    """A JPEG APP13 segment that holds IPTC records as Photoshop's image resource."""
+    content = PHOTOSHOP_HEAD + photoshop_resource(iptc)
+    return b"\xff\xed" + struct.pack(">H", len(content) + 2) + content
+
+
+def photoshop_resource(iptc: bytes) -> bytes:
+    """Signature, number, empty name, length, records, padded to even."""
+    return b"8BIM" + struct.pack(">HHL", PHOTOSHOP_IPTC, 0, len(iptc)) + iptc + b"\0" * (len(iptc) % 2)
+
+
+def png_raw_profile(iptc: bytes) -> str:
+    """IPTC as PNG text, in the form that ImageMagick made common and ExifTool reads."""
+    resource = photoshop_resource(iptc)
+    digits = resource.hex()
+    lines = "\n".join(digits[start : start + 72] for start in range(0, len(digits), 72))
+    return f"\niptc\n{len(resource):8}\n{lines}\n"
+
+
+def _clean_exif(image: Image.Image, lost: list[str]) -> bytes | None:
+    """The photo's EXIF without orientation (it is applied) and without what described the old file's storage."""
+    try:
+        old, new = image.getexif(), Image.Exif()
+        for tag, value in old.items():
+            if tag not in STRUCTURAL_TAGS and tag not in (EXIF_FOLDER, GPS_FOLDER):
+                new[tag] = value
+        for tag in (EXIF_FOLDER, GPS_FOLDER):
+            folder = dict(old.get_ifd(tag))
+            if INTEROP_FOLDER in folder:
+                folder[INTEROP_FOLDER] = dict(old.get_ifd(INTEROP_FOLDER))
+            if folder:
+                new.get_ifd(tag).update(folder)
+                new[tag] = new.get_ifd(tag)
+        return new.tobytes().removeprefix(EXIF_HEAD) if len(new) else None
+    except Exception as error:  # EXIF is written by thousands of programs; the photo matters more
+        lost.append(f"its EXIF is damaged and was left out ({error})")
+        return None
+
+
+def _clean_xmp(image: Image.Image) -> bytes | None:
+    xmp = image.info.get("xmp")
+    if isinstance(xmp, str):
+        xmp = xmp.encode()
+    if not isinstance(xmp, bytes) or not xmp.strip(b"\0 \n"):
+        return None
+    return XMP_THUMBNAILS.sub(b"", XMP_UPRIGHT.sub(rb"\g<1>1", xmp.rstrip(b"\0")))
+
+
+def _find_iptc(image: Image.Image) -> bytes | None:
+    if isinstance(image, TiffImageFile):
+        records = image.tag_v2.get(TIFF_IPTC)
+        return records if isinstance(records, bytes) else None
+    resources = image.info.get("photoshop")
+    records = resources.get(PHOTOSHOP_IPTC) if isinstance(resources, dict) else None
+    return records if isinstance(records, bytes) and records else None
+
+
+def _texts(image: Image.Image) -> tuple[tuple[str, str], ...]:
+    if isinstance(image, PngImageFile):
+        return tuple((str(key), str(text)) for key, text in image.text.items() if key not in PNG_OWN_TEXT)
+    comment = image.info.get("comment")
+    if isinstance(comment, bytes) and comment.strip(b"\0 "):
+        return ((COMMENT, comment.rstrip(b"\0").decode("utf-8", "replace")),)
+    return ()
