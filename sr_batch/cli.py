@@ -96,6 +96,8 @@ def _upscale(options: argparse.Namespace) -> int:
     work = find_jobs(inputs, _naming(options, prepared.facts.scale))
     for note in work.notes:
         say(f"note: {note}")
+    if work.ignored and options.verbose:
+        say(f"note: {work.ignored} files that are not photos by their names are left alone")
     if options.dry_run:
         return _dry_run(work, prepared.facts.scale, int(options.max_pixels * MEGA), options.overwrite)
     explain = (lambda reason: say(f"not taken: {reason}")) if options.verbose else (lambda _: None)
