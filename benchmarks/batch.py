@@ -10,7 +10,6 @@ CPU seconds (which other work disturbs less), their ratios, the command's peak m
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,13 @@ from sr_export.engines import Engine, open_engine
 from sr_export.model import find_model, prepare
 
 SAMPLES = Path(__file__).parent.parent / "samples"
+# A small process in between: on Linux a child's peak memory starts at what its parent had when it was forked.
+WATCH = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss)
+"""
 
 
 @dataclass(frozen=True)
@@ -97,11 +103,10 @@ def _command(folder: Path, options: argparse.Namespace) -> tuple[Cost, float, st
     """What the command took, its peak resident memory in GB, and the last lines that it printed."""
     command = [sys.executable, "-m", "sr_batch.cli", str(folder), "-f", options.format, "-n", options.model]
     begun = time.perf_counter()
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", WATCH, *command], capture_output=True, text=True, check=True)
     wall = time.perf_counter() - begun
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    said = "\n".join(result.stderr.splitlines()[-2:])
-    return Cost(wall, used.ru_utime + used.ru_stime), used.ru_maxrss / 1e6, said
+    cpu, peak_kb = map(float, result.stdout.split()[-2:])
+    return Cost(wall, cpu), peak_kb / 1e6, "\n".join(result.stderr.splitlines()[-2:])
 
 
 if __name__ == "__main__":
