@@ -58,6 +58,7 @@ def test_a_pointwise_network_needs_the_smallest_halo() -> None:
     assert measure_halo(run, 2, None) == CANDIDATES[0]
 
 
+@pytest.mark.slow
 def test_the_shipped_models_measured_halo_keeps_errors_below_half_a_level_on_photos(
     shipped: Prepared, samples: list[Path]
 ) -> None:
