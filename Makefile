@@ -40,6 +40,7 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/png.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/training.py
 
 # On a machine with an NVIDIA GPU; writes gpu-check.json. Has never run where this was written.
 gpu-check: $(VENV)/installed-dev
