@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--model", default="srresnet")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        photos = _make_photos(Path(folder) / "photos", options.photos, options.side)
+        photos = make_photos(Path(folder) / "photos", options.photos, options.side)
         with open_engine(prepare(find_model(options.model))) as engine:
             first = _engine_alone(engine, photos[: len(photos) // 2])
             command, peak_gb, said = _command(Path(folder) / "photos", options)
@@ -67,7 +67,7 @@ def main() -> None:
     print(f"\n{said}")
 
 
-def _make_photos(folder: Path, count: int, side: int) -> list[Path]:
+def make_photos(folder: Path, count: int, side: int) -> list[Path]:
     folder.mkdir()
     sources = sorted(p for p in SAMPLES.iterdir() if p.suffix != ".md")
     paths = []
