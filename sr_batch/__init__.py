@@ -1,6 +1,6 @@
 """Pictures in, pictures out."""
 
-from sr_batch.folders import Job, Naming, WorkList, find_jobs
+from sr_batch.folders import Job, Naming, PhotoJob, VideoJob, WorkList, find_jobs
 from sr_batch.pipeline import Settings, Summary, run_batch
 from sr_batch.tiles import TilePlan, plan_tiles
 from sr_batch.upscale import Band, upscale
@@ -9,9 +9,11 @@ __all__ = [
     "Band",
     "Job",
     "Naming",
+    "PhotoJob",
     "Settings",
     "Summary",
     "TilePlan",
+    "VideoJob",
     "WorkList",
     "find_jobs",
     "plan_tiles",

@@ -1,4 +1,4 @@
-"""What is to be done: the photos that the inputs name, and where each result goes. Reads names only, never content.
+"""What is to be done: the photos and videos that the inputs name, and where each result goes. Reads names only.
 
 photos/            -> photos_x4/          the tree is kept
 photo.jpg          -> photo_x4.jpg        beside it
@@ -17,10 +17,11 @@ from sr_batch.photos import PhotoFormat
 from sr_train.atomic_file import is_partial
 from sr_train.errors import UsageError
 
-__all__ = ["JOURNAL", "Job", "Naming", "WorkList", "check_inputs", "find_jobs"]
+__all__ = ["JOURNAL", "Job", "Naming", "PhotoJob", "VideoJob", "WorkList", "check_inputs", "find_jobs"]
 
 JOURNAL = ".sr-batch.jsonl"  # in each output folder
-VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
+WRITTEN_VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".m4v")  # a result keeps the container of its video
+OTHER_VIDEO_SUFFIXES = (".avi",)  # read only; the result is an .mkv
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,22 @@ class Naming:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One photo to do."""
+    """One file to do: a PhotoJob or a VideoJob."""
 
     source: Path
     target: Path
-    format: PhotoFormat
-    root: Path | None = None  # the output folder that keeps the journal; None for a result beside its photo
+    # The output folder that keeps the journal; None for a result beside its input.
+    root: Path | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoJob(Job):
+    format: PhotoFormat  # of the target
+
+
+@dataclass(frozen=True, slots=True)
+class VideoJob(Job):
+    """The target's suffix says its container."""
 
 
 @dataclass
@@ -50,7 +61,13 @@ class WorkList:
     jobs: list[Job] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # plain sentences
     failures: list[tuple[Path, str]] = field(default_factory=list)  # files and folders that cannot become jobs
-    ignored: int = 0  # files in folders that are not photos
+    ignored: int = 0  # files in folders that are neither photos nor videos
+
+    def photos(self) -> Iterator[PhotoJob]:
+        return (job for job in self.jobs if isinstance(job, PhotoJob))
+
+    def videos(self) -> Iterator[VideoJob]:
+        return (job for job in self.jobs if isinstance(job, VideoJob))
 
 
 def check_inputs(inputs: Sequence[Path]) -> None:
@@ -63,8 +80,8 @@ def check_inputs(inputs: Sequence[Path]) -> None:
 def find_jobs(inputs: Sequence[Path], naming: Naming) -> WorkList:
     """The jobs for these files and folders, sorted by path within each folder.
 
-    Raises UsageError for an input that does not exist or is no photo, for no photos at all, and for an output that is
-    the input folder itself.
+    Raises UsageError for an input that does not exist or is neither photo nor video, for nothing to do at all, and for
+    an output that is the input folder itself.
     """
     check_inputs(inputs)
     work = WorkList()
@@ -103,17 +120,13 @@ def _output_of(path: Path, inputs: Sequence[Path], naming: Naming) -> Path:
 
 def _add_folder(work: WorkList, folder: Path, output: Path, naming: Naming, skip: set[Path]) -> None:
     for source in _walk(folder, work, skip - {folder.resolve()}):
-        kind = PhotoFormat.of(source)
-        if kind is None:
-            if source.suffix.lower() in VIDEO_SUFFIXES:
-                work.notes.append(f"{source}: videos come with a later release; left alone")
-            else:
-                work.ignored += 1
-            continue
         if naming.suffix and output.resolve() == folder.resolve() and source.stem.endswith(naming.suffix):
             continue  # a result of an earlier run
-        job = _job(source, output / source.relative_to(folder).parent, kind, naming, naming.suffix or "")
-        work.jobs.append(replace(job, root=output))
+        job = _job(source, output / source.relative_to(folder).parent, naming, naming.suffix or "")
+        if job is None:
+            work.ignored += 1
+        else:
+            work.jobs.append(replace(job, root=output))
 
 
 def _walk(folder: Path, work: WorkList, skip: set[Path]) -> Iterator[Path]:
@@ -137,37 +150,49 @@ def _walk(folder: Path, work: WorkList, skip: set[Path]) -> Iterator[Path]:
 
 
 def _file_job(path: Path, output: Path, naming: Naming) -> Job:
-    kind = PhotoFormat.of(path)
-    if kind is None:
-        if path.suffix.lower() in VIDEO_SUFFIXES:
-            raise UsageError(f"{path}: videos come with a later release; this one upscales photos")
-        raise UsageError(f"{path}: is not a photo by its name; see sr-batch --help for the formats")
-    named = PhotoFormat.of(output) if naming.output is not None and not output.is_dir() else None
-    if named is not None and not named.is_written:
-        raise UsageError(f"{output}: {named.name} is not written; use .png, .jpg, .webp, .tif or .avif")
-    if named is not None:
-        if naming.format not in (None, named):
-            raise UsageError(
-                f"--format says {naming.format.name.lower()} but -o says {output.name}; leave one of them out"
-            )
-        job = Job(path, output, named)
+    suffix = naming.suffix if naming.suffix is not None else "" if naming.output else f"_x{naming.scale}"
+    job = _job(path, output, naming, suffix)
+    if job is None:
+        raise UsageError(f"{path}: is neither a photo nor a video by its name; see sr-batch --help for the formats")
+    named = naming.output is not None and not output.is_dir()
+    if named and isinstance(job, PhotoJob) and (kind := PhotoFormat.of(output)) is not None:
+        job = PhotoJob(path, output, _named_format(output, kind, naming))
+    elif named and isinstance(job, VideoJob) and output.suffix.lower() in WRITTEN_VIDEO_SUFFIXES:
+        job = VideoJob(path, output)
     else:
-        suffix = naming.suffix if naming.suffix is not None else "" if naming.output else f"_x{naming.scale}"
-        job = replace(_job(path, output, kind, naming, suffix), root=naming.output)
+        job = replace(job, root=naming.output)
     if job.target.resolve() == path.resolve():
         raise UsageError(f"{path} would be overwritten by its own result; use -o or --suffix")
     return job
 
 
-def _job(source: Path, folder: Path, kind: PhotoFormat, naming: Naming, suffix: str) -> Job:
-    """The suffix of the name stays as it is (.JPG, .jpeg) unless the format changes."""
-    written = naming.format or (kind if kind.is_written else PhotoFormat.PNG)
-    ending = source.suffix if written is kind else written.suffixes[0]
-    return Job(source, folder / f"{source.stem}{suffix}{ending}", written)
+def _named_format(output: Path, kind: PhotoFormat, naming: Naming) -> PhotoFormat:
+    """The format of a photo whose file -o names. Raises UsageError when it cannot be written, or is not --format's."""
+    if not kind.is_written:
+        raise UsageError(f"{output}: {kind.name} is not written; use .png, .jpg, .webp, .tif or .avif")
+    if naming.format not in (None, kind):
+        raise UsageError(f"--format says {naming.format.name.lower()} but -o says {output.name}; leave one of them out")
+    return kind
+
+
+def _job(source: Path, folder: Path, naming: Naming, suffix: str) -> Job | None:
+    """The job of a file by its name; None for one that is neither photo nor video.
+
+    The ending of the name stays as it is (.JPG, .jpeg) unless the format changes.
+    """
+    name, ending = f"{source.stem}{suffix}", source.suffix
+    if (kind := PhotoFormat.of(source)) is not None:
+        written = naming.format or (kind if kind.is_written else PhotoFormat.PNG)
+        return PhotoJob(source, folder / f"{name}{ending if written is kind else written.suffixes[0]}", written)
+    if ending.lower() in WRITTEN_VIDEO_SUFFIXES:
+        return VideoJob(source, folder / f"{name}{ending}")
+    if ending.lower() in OTHER_VIDEO_SUFFIXES:
+        return VideoJob(source, folder / f"{name}.mkv")
+    return None
 
 
 def _note_formats_not_written(work: WorkList, naming: Naming) -> None:
-    kinds = {kind for job in work.jobs if (kind := PhotoFormat.of(job.source)) and not kind.is_written}
+    kinds = {kind for job in work.photos() if (kind := PhotoFormat.of(job.source)) and not kind.is_written}
     if kinds and naming.format is None:
         names = ", ".join(sorted(kind.name for kind in kinds))
         work.notes.append(f"{names}: read but not written; the results are PNG (--format chooses another)")

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sr_batch.errors import PhotoError, PhotoOutOfReach, UnreadablePhoto, UnwritablePhoto
-from sr_batch.folders import Job
+from sr_batch.folders import Job, PhotoJob
 from sr_batch.journal import Journals, Stamp, State, fingerprint
 from sr_batch.photos import (
     AlphaChoice,
@@ -148,7 +148,7 @@ class _Decoded:
 class _Output:
     """A file being written by an encoding thread."""
 
-    job: Job
+    job: PhotoJob
     decoded: _Decoded
     bands: Queue[Band | _End]
     written: Future[None]
@@ -163,7 +163,7 @@ class _Output:
 
 
 def run_batch(
-    jobs: Iterable[Job],
+    jobs: Iterable[PhotoJob],
     stream: Stream,
     settings: Settings,
     events: Events,
@@ -208,8 +208,8 @@ def run_batch(
 
 
 def _to_do(
-    jobs: Iterable[Job], settings: Settings, events: Events, summary: Summary, journals: Journals
-) -> Iterator[Job]:
+    jobs: Iterable[PhotoJob], settings: Settings, events: Events, summary: Summary, journals: Journals
+) -> Iterator[PhotoJob]:
     for job in jobs:
         journal = journals.of(job)
         if settings.overwrite:
@@ -233,16 +233,16 @@ def _to_do(
                     _report_failure(job, reason, events, summary)
 
 
-def _skip(job: Job, events: Events, summary: Summary) -> None:
+def _skip(job: PhotoJob, events: Events, summary: Summary) -> None:
     summary.skipped += 1
     events.skipped(job)
 
 
 def _decode_ahead(
-    jobs: Iterator[Job], pool: ThreadPoolExecutor, settings: Settings, journals: Journals
-) -> Iterator[tuple[Job, Future[_Decoded]]]:
+    jobs: Iterator[PhotoJob], pool: ThreadPoolExecutor, settings: Settings, journals: Journals
+) -> Iterator[tuple[PhotoJob, Future[_Decoded]]]:
     """Jobs in order, each with its photo, decoded while the ones before are inferred."""
-    waiting: deque[tuple[Job, Future[_Decoded]]] = deque()
+    waiting: deque[tuple[PhotoJob, Future[_Decoded]]] = deque()
     tidied: set[Path] = set()
     for job in jobs:
         if job.target.parent not in tidied:
@@ -255,7 +255,7 @@ def _decode_ahead(
         yield waiting.popleft()
 
 
-def _check_and_decode(job: Job, settings: Settings, *, hashed: bool) -> _Decoded:
+def _check_and_decode(job: PhotoJob, settings: Settings, *, hashed: bool) -> _Decoded:
     """Everything that can fail before inference fails here."""
     size = probe(job.source, settings.read.max_pixels).times(settings.scale)
     check_size(size, job.format)
@@ -303,7 +303,7 @@ def _infer(output: _Output, stream: Stream, settings: Settings, events: Events, 
 
 
 def _write(
-    job: Job,
+    job: PhotoJob,
     work: _Decoded,
     alpha: Pixels | None,
     bands: Queue[Band | _End],
@@ -351,7 +351,7 @@ def _until_end(bands: Queue[Band | _End], stop: Event) -> Iterator[Band]:
         yield item
 
 
-def _disk_full(job: Job, detail: str) -> str:
+def _disk_full(job: PhotoJob, detail: str) -> str:
     return f"no space left in {job.target.parent} ({detail}); free some and run the same command again"
 
 
@@ -368,7 +368,7 @@ def _settle(output: _Output, events: Events, summary: Summary, journals: Journal
     events.finished(output.job, output.decoded.photo.warnings)
 
 
-def _fail(job: Job, error: Exception, events: Events, summary: Summary, journals: Journals) -> None:
+def _fail(job: PhotoJob, error: Exception, events: Events, summary: Summary, journals: Journals) -> None:
     reason, journal = _reason(error), journals.of(job)
     if journal is not None and isinstance(error, UnreadablePhoto) and not isinstance(error, PhotoOutOfReach):
         with suppress(OSError):  # it is tried again then
@@ -376,7 +376,7 @@ def _fail(job: Job, error: Exception, events: Events, summary: Summary, journals
     _report_failure(job, reason, events, summary)
 
 
-def _report_failure(job: Job, reason: str, events: Events, summary: Summary) -> None:
+def _report_failure(job: PhotoJob, reason: str, events: Events, summary: Summary) -> None:
     failure = Failure(job.source, reason)
     summary.failures.append(failure)
     events.failed(failure)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sr_batch.folders import Naming, WorkList, find_jobs
+from sr_batch.folders import Naming, PhotoJob, VideoJob, WorkList, find_jobs
 from sr_batch.photos import PhotoFormat
 from sr_train.errors import UsageError
 
@@ -59,6 +59,7 @@ def test_a_single_photo_goes_to_the_file_or_folder_that_is_named(
     _touch(tmp_path, "a.png")
     (tmp_path / "there").mkdir()
     job = find_jobs([tmp_path / "a.png"], Naming(4, tmp_path / output)).jobs[0]
+    assert isinstance(job, PhotoJob)
     assert (job.target, job.format) == (tmp_path / target, kind)
 
 
@@ -119,11 +120,18 @@ def test_a_link_to_a_folder_above_does_not_go_round_in_circles(tmp_path: Path) -
     assert len(find_jobs([tmp_path / "p"], X4).jobs) == 1
 
 
-def test_videos_are_left_alone_with_a_word(tmp_path: Path) -> None:
-    _touch(tmp_path, "p/a.png", "p/clip.mp4")
-    assert "videos come with a later release" in find_jobs([tmp_path / "p"], X4).notes[0]
-    with pytest.raises(UsageError, match="videos come with a later release"):
-        find_jobs([tmp_path / "p" / "clip.mp4"], X4)
+def test_videos_keep_their_container_where_it_is_written(tmp_path: Path) -> None:
+    _touch(tmp_path, "p/a.png", "p/clip.MP4", "p/old.avi")
+    work = find_jobs([tmp_path / "p"], X4)
+    assert [job.source.name for job in work.photos()] == ["a.png"]
+    assert [job.target.name for job in work.videos()] == ["clip.MP4", "old.mkv"]
+
+
+def test_a_video_goes_to_the_file_that_is_named(tmp_path: Path) -> None:
+    _touch(tmp_path, "clip.mp4")
+    assert find_jobs([tmp_path / "clip.mp4"], X4).jobs == [VideoJob(tmp_path / "clip.mp4", tmp_path / "clip_x4.mp4")]
+    named = find_jobs([tmp_path / "clip.mp4"], Naming(4, tmp_path / "big.mkv")).jobs
+    assert named == [VideoJob(tmp_path / "clip.mp4", tmp_path / "big.mkv")]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +139,7 @@ def test_videos_are_left_alone_with_a_word(tmp_path: Path) -> None:
     [
         (["nowhere"], X4, "does not exist"),
         (["empty"], X4, "no photos found"),
-        (["notes.txt"], X4, "not a photo by its name"),
+        (["notes.txt"], X4, "neither a photo nor a video by its name"),
         (["p"], Naming(4, Path("p")), "is the input folder"),
         (["p"], Naming(4, Path("notes.txt")), "is a file; name a folder"),
         (["p/a.png"], Naming(4, Path("p/a.png")), "overwritten by its own result"),

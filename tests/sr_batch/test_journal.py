@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from sr_batch import pipeline
-from sr_batch.folders import JOURNAL, Job
+from sr_batch.folders import JOURNAL, PhotoJob
 from sr_batch.journal import open_journals
 from sr_batch.photos import PhotoFormat
 from sr_batch.pipeline import Settings, Summary, run_batch
@@ -24,16 +24,16 @@ from tests.sr_batch.test_pipeline import Recorder
 SETTINGS = Settings(scale=4, tile=64, halo=4)
 
 
-def _jobs(folder: Path, count: int = 3) -> list[Job]:
+def _jobs(folder: Path, count: int = 3) -> list[PhotoJob]:
     jobs = []
     for index in range(count):
         source = folder / f"{index}.png"
         Image.fromarray(random_pixels(8, 8, index)).save(source)
-        jobs.append(Job(source, folder / "out" / "sub" / f"{index}.png", PhotoFormat.PNG, folder / "out"))
+        jobs.append(PhotoJob(source, folder / "out" / "sub" / f"{index}.png", PhotoFormat.PNG, root=folder / "out"))
     return jobs
 
 
-def _run(jobs: list[Job], options: str = "a", *, retry_failed: bool = False) -> tuple[list[str], Summary]:
+def _run(jobs: list[PhotoJob], options: str = "a", *, retry_failed: bool = False) -> tuple[list[str], Summary]:
     """Names of the photos that were upscaled, and the summary."""
     events, summary = Recorder(), Summary()
     with open_journals({job.root for job in jobs if job.root}, options, retry_failed=retry_failed) as journals:
@@ -166,7 +166,7 @@ def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
 BATCH = """
 import sys, time
 from pathlib import Path
-from sr_batch.folders import Job
+from sr_batch.folders import PhotoJob
 from sr_batch.journal import open_journals
 from sr_batch.photos import PhotoFormat
 from sr_batch.pipeline import Settings, Summary, run_batch
@@ -186,7 +186,7 @@ def slowly(batches):
 
 folder = Path(sys.argv[1])
 sources = sorted(folder.glob("*.png"), key=lambda path: int(path.stem))
-jobs = [Job(s, folder / "out" / "sub" / s.name, PhotoFormat.PNG, folder / "out") for s in sources]
+jobs = [PhotoJob(s, folder / "out" / "sub" / s.name, PhotoFormat.PNG, root=folder / "out") for s in sources]
 with open_journals([folder / "out"], "a") as journals:
     print("ready", flush=True)
     run_batch(jobs, slowly, Settings(4, 64, 4), Names(), Summary(), journals)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from sr_batch import pipeline
-from sr_batch.folders import Job
+from sr_batch.folders import Job, PhotoJob
 from sr_batch.photos import AlphaChoice, PhotoFormat, ReadOptions, Size
 from sr_batch.pipeline import Failure, Settings, Summary, run_batch
 from sr_export.errors import EngineFailed
@@ -48,12 +48,12 @@ class Recorder:
         return [name for what, name in self.log if what == kind]
 
 
-def _jobs(folder: Path, *sizes: tuple[int, int], kind: PhotoFormat = PhotoFormat.PNG) -> list[Job]:
+def _jobs(folder: Path, *sizes: tuple[int, int], kind: PhotoFormat = PhotoFormat.PNG) -> list[PhotoJob]:
     jobs = []
     for index, (height, width) in enumerate(sizes):
         source = folder / f"{index}.png"
         Image.fromarray(random_pixels(height, width, index)).save(source)
-        jobs.append(Job(source, folder / "out" / f"{index}{kind.suffixes[0]}", kind))
+        jobs.append(PhotoJob(source, folder / "out" / f"{index}{kind.suffixes[0]}", kind))
     return jobs
 
 
@@ -110,7 +110,7 @@ def test_the_network_can_enlarge_the_transparency_too(tmp_path: Path) -> None:
     alpha = np.zeros((40, 40), dtype=np.uint8)
     alpha[10:30, 10:30] = 255
     Image.fromarray(np.dstack([random_pixels(40, 40), alpha])).save(tmp_path / "a.png")
-    job = Job(tmp_path / "a.png", tmp_path / "out.png", PhotoFormat.PNG)
+    job = PhotoJob(tmp_path / "a.png", tmp_path / "out.png", PhotoFormat.PNG)
     settings = Settings(4, 24, 4, alpha=AlphaChoice.MODEL)
     run_batch([job], repeat_4x, settings, Recorder(), Summary())
     with Image.open(job.target) as image:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sr_batch.folders import Job
+from sr_batch.folders import PhotoJob
 from sr_batch.photos import PhotoFormat
 from sr_batch.pipeline import Settings, Summary, run_batch
 from sr_batch.report import Record, Recorder, open_report
@@ -16,7 +16,7 @@ from tests.sr_batch import test_pipeline
 from tests.sr_batch.stubs import repeat_4x
 
 
-def _batch(folder: Path) -> list[Job]:
+def _batch(folder: Path) -> list[PhotoJob]:
     """A good photo, a broken one, and one whose result is there."""
     out = folder / "out"
     out.mkdir()
@@ -25,10 +25,10 @@ def _batch(folder: Path) -> list[Job]:
         Image.fromarray(random_pixels(8, 12)).save(folder / name)
     (folder / "bad.png").write_bytes(b"text")
     (out / "there.png").touch()
-    return [Job(folder / name, out / name, PhotoFormat.PNG) for name in names]
+    return [PhotoJob(folder / name, out / name, PhotoFormat.PNG) for name in names]
 
 
-def _run(jobs: list[Job], *takers: object, summary: Summary) -> None:
+def _run(jobs: list[PhotoJob], *takers: object, summary: Summary) -> None:
     events = Recorder(test_pipeline.Recorder(), takers, 4)  # type: ignore[arg-type]
     run_batch(jobs, repeat_4x, Settings(4, 64, 4), events, summary)
 

@@ -1,0 +1,69 @@
+"""What the options of the command line mean for this model and this engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sr_batch.folders import Naming
+from sr_batch.options import Options
+from sr_batch.photos import AlphaChoice, IccChoice, PhotoFormat, PngLevel, ReadOptions, WriteOptions
+from sr_batch.pipeline import Settings
+from sr_train.errors import UsageError
+
+if TYPE_CHECKING:
+    from sr_export.engines.base import Traits
+    from sr_export.onnx_file import OnnxFacts
+    from sr_export.shape import BatchShape
+
+__all__ = ["chosen_halo", "chosen_naming", "chosen_settings", "chosen_shape"]
+
+FIXED_TILE = 256  # LR pixels: window side of engines that are built for one; not measured on a GPU
+MEGA = 1e6
+
+
+def chosen_naming(options: Options, scale: int) -> Naming:
+    kinds = {kind.name.lower(): kind for kind in PhotoFormat} | {"jpg": PhotoFormat.JPEG}
+    return Naming(scale, options.output, options.suffix, kinds.get(options.format))
+
+
+def chosen_halo(wanted: str | int, facts: OnnxFacts) -> int:
+    """The halo in LR pixels that --halo means for this model. Raises UsageError when none could be measured."""
+    match wanted:
+        case "auto":
+            halo = facts.halo_measured if facts.halo_measured is not None else facts.halo
+        case "exact":
+            halo = facts.halo
+        case chosen:
+            halo = int(chosen)
+    if halo is None:
+        raise UsageError(
+            "this model sees further than could be measured, so tiles may show seams; choose with --halo N"
+        )
+    return halo
+
+
+def chosen_shape(options: Options, halo: int) -> BatchShape:
+    """The largest batch and window that will come, for engines that are built for one."""
+    from sr_export.shape import BatchShape
+
+    side = options.tile or max(FIXED_TILE, 4 * halo)
+    return BatchShape(options.batch, side, side)
+
+
+def chosen_settings(options: Options, traits: Traits, halo: int) -> Settings:
+    load, save = options.jobs
+    return Settings(
+        scale=traits.scale,
+        # An engine of one tile size was opened for what was asked, or for less where memory was short.
+        tile=traits.tile if traits.fixed_tile else options.tile or max(traits.tile, 4 * halo),
+        halo=halo,
+        batch=options.batch,
+        read=ReadOptions(IccChoice(options.icc), options.strip, int(options.max_pixels * MEGA)),
+        write=WriteOptions(options.quality, PngLevel(options.png_level)),
+        alpha=AlphaChoice(options.alpha),
+        keep_mtime=options.mtime,
+        overwrite=options.overwrite,
+        fixed_tile=traits.fixed_tile,
+        load=load,
+        save=save,
+    )

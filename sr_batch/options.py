@@ -1,0 +1,183 @@
+"""What the command line of `sr-batch` says, as one frozen value. Nothing heavy is imported: `--help` is quick.
+
+A new option is a field of Options, with its unit, and an `add` in the group where people will look for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+__all__ = ["Options", "parse_options"]
+
+ENGINES = ("auto", "torch", "onnx", "openvino", "trt", "rtx")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+FORMATS = ("same", "png", "jpg", "webp", "tiff", "avif")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line, checked value by value. Defaults are where `parse_options` adds them, beside their help."""
+
+    inputs: list[Path]
+    more_inputs: list[Path]  # of -i
+    files_from: str | None  # a list's name; "-": standard input
+    output: Path | None
+    suffix: str | None
+    overwrite: bool
+    retry_failed: bool
+    dry_run: bool
+
+    scale: int | None  # None: the model's
+    max_pixels: float  # megapixels of a photo
+
+    format: str
+    quality: int  # 1 to 100
+    png_level: str
+    alpha: str
+    icc: str
+    strip: bool
+    mtime: bool  # keep the modification time
+
+    model: str
+    engine: str
+    precision: str
+    device: str
+    tile: int  # LR pixels; 0: auto
+    halo: str | int  # "auto", "exact", or LR pixels
+    batch: int  # tiles
+    compile: bool
+    jobs: tuple[int, int]  # decoding and encoding threads
+
+    report: Path | None
+    json: bool
+    quiet: bool
+    verbose: bool
+
+
+def parse_options(arguments: Sequence[str] | None = None) -> Options:
+    """The options of this command line (None: the process's own). Bad usage and --help end the process, as argparse
+    has it: code 2 and 0."""
+    return Options(**vars(_parser().parse_args(arguments)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sr-batch",
+        description="Upscale photos with a super-resolution network: single files, or folders with all that is in "
+        "them. Results of a folder 'photos' go to 'photos_x4' beside it. What is there already is not done again.",
+        epilog="exit codes: 0 all done, 1 some photos failed, 2 usage or engine not available, 130 interrupted, "
+        "143 terminated",
+    )
+    parser.add_argument("--version", action="version", version=f"sr-toolkit {version('sr-toolkit')}")
+    _add_files(parser.add_argument_group("files"))
+    _add_sizes(parser.add_argument_group("sizes"))
+    _add_results(parser.add_argument_group("results"))
+    _add_engine(parser.add_argument_group("model and engine"))
+    _add_messages(parser.add_argument_group("messages"))
+    return parser
+
+
+def _add_files(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("inputs", nargs="*", type=Path, metavar="INPUT", help="photos, folders, patterns like 'p/**/*.jpg'")
+    add("-i", "--input", dest="more_inputs", action="append", default=[], type=Path, metavar="INPUT", help="one more")
+    add("--files-from", metavar="LIST", help="a file of paths, one a line or NUL-separated; - for standard input")
+    add("-o", "--output", type=Path, help="folder for the results; for a single photo also a file")
+    add("--suffix", help="added to each result's name (_x4 beside a single photo, else nothing)")
+    add("--overwrite", action="store_true", help="do again what is there already")
+    add("--retry-failed", action="store_true", help="try photos again that an earlier run could not read")
+    add("--dry-run", action="store_true", help="say what would be done, and do nothing")
+
+
+def _add_sizes(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("-s", "--scale", type=_whole, help="refuse to run unless the model upscales by this much")
+    add("--max-pixels", type=_megapixels, default=500.0, metavar="MP", help="refuse larger photos undecoded (500)")
+
+
+def _add_results(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("-f", "--format", choices=FORMATS, default="same", help="of the results (same as each photo)")
+    add("--quality", type=_quality, default=95, metavar="N", help="of JPEG, WebP and AVIF, 1 to 100 (95)")
+    add("--png-level", choices=("fast", "small"), default="fast", help="small: smaller PNGs, ten times slower (fast)")
+    add("--alpha", choices=("lanczos", "model"), default="lanczos", help="what enlarges transparency (lanczos)")
+    add("--icc", choices=("keep", "srgb"), default="keep", help="keep each colour profile, or convert to sRGB (keep)")
+    add("--strip", action="store_true", help="leave out all metadata (date, place, camera, text)")
+    add("--no-mtime", dest="mtime", action="store_false", help="results are dated now, not like their photos")
+
+
+def _add_engine(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("-n", "--model", default="srresnet", help="shipped model, .safetensors checkpoint or .onnx file (srresnet)")
+    add("--engine", choices=ENGINES, default="auto", help="what computes (auto: the best that is here)")
+    add("--precision", choices=PRECISIONS, default="auto", help="auto: the fastest that gives fp32's pictures")
+    add("-g", "--device", "--devices", default="auto", metavar="DEVICE",
+        help="auto, cpu (-1), mps, cuda, cuda:N, N; several GPUs as 0,1 or all")  # fmt: skip
+    add(
+        "-t", "--tile", type=_tile, default=0, metavar="auto|N", help="longest side of a tile, halo included, in pixels"
+    )
+    add("--halo", type=_halo, default="auto", metavar="auto|exact|N", help="auto: errors stay below half a grey level")
+    add("--batch", type=_positive, default=1, metavar="N", help="tiles in one engine call (1)")
+    add("--compile", action="store_true", help="engine torch: torch.compile it (slow start; needs a C++ compiler)")
+    add("-j", "--jobs", type=_jobs, default=(1, 2), metavar="N|LOAD:PROC:SAVE", help="threads that decode and encode")
+
+
+def _add_messages(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--report", type=Path, metavar="FILE.json", help="write what became of each photo, when the run has ended")
+    add("--json", action="store_true", help="print events as JSON lines on stdout")
+    talk = group.add_mutually_exclusive_group()
+    talk.add_argument("-q", "--quiet", action="store_true", help="say only what failed")
+    talk.add_argument(
+        "-v", "--verbose", action="store_true", help="name each photo, and why no better engine was taken"
+    )
+
+
+def _whole(text: str) -> int:
+    value = text.removesuffix("x")
+    if not value.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
+    return int(value)
+
+
+def _positive(text: str) -> int:
+    if (value := _whole(text)) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' must be at least 1")
+    return value
+
+
+def _tile(text: str) -> int:
+    """0 means auto, as other upscalers have it."""
+    return 0 if text == "auto" else _whole(text)
+
+
+def _halo(text: str) -> str | int:
+    return text if text in ("auto", "exact") else _whole(text)
+
+
+def _quality(text: str) -> int:
+    if not 1 <= (value := _whole(text)) <= 100:
+        raise argparse.ArgumentTypeError(f"'{text}' is not between 1 and 100")
+    return value
+
+
+def _megapixels(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of megapixels above 0")
+    return value
+
+
+def _jobs(text: str) -> tuple[int, int]:
+    """(decoding, encoding) threads of N or LOAD:PROC:SAVE; PROC is there for other upscalers' scripts, and not used."""
+    parts = text.split(":")
+    if len(parts) not in (1, 3):
+        raise argparse.ArgumentTypeError(f"'{text}' is neither N nor LOAD:PROC:SAVE")
+    return _positive(parts[0]), _positive(parts[-1])

@@ -1,0 +1,161 @@
+"""The run: what the options name is found, an engine is opened, all jobs are done, reported and summed up."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TextIO
+
+from sr_batch.choices import MEGA, chosen_halo, chosen_naming, chosen_settings, chosen_shape
+from sr_batch.dry_run import dry_run
+from sr_batch.folders import WorkList, check_inputs, find_jobs
+from sr_batch.inputs import expand_patterns, read_list
+from sr_batch.journal import open_journals
+from sr_batch.options import Options
+from sr_batch.photos import use_own_limits
+from sr_batch.pipeline import Events, Failure, Settings, Summary, run_batch
+from sr_batch.progress import reporter
+from sr_batch.report import Record, Recorder, open_report, summary_record, write_line
+from sr_export.engines import EngineName, Precision, open_engine, refuse_what_is_not_built
+from sr_export.model import find_model, prepare
+from sr_train.errors import UsageError
+
+if TYPE_CHECKING:
+    from sr_export.engines import Engine
+    from sr_export.model import Model, Prepared
+
+__all__ = ["run"]
+
+Say = Callable[[str], None]  # a line for people
+
+
+def run(options: Options, say: Say, out: TextIO) -> bool:
+    """Do what the options ask for. `say` tells people what happens, `out` takes what programs read.
+
+    Returns whether everything was done; the failures were told. Raises SRError for what stops the whole run: bad
+    usage, a model or an engine that cannot be used. Interrupts pass through; finished files stay.
+    """
+    inputs = _inputs(options)
+    if not inputs:
+        raise UsageError("no input given; name a photo or a folder of photos, or see sr-batch --help")
+    check_inputs(inputs)
+    use_own_limits()
+    engine_name: EngineName | Literal["auto"] = EngineName(options.engine) if options.engine != "auto" else "auto"
+    precision: Precision | Literal["auto"] = Precision(options.precision) if options.precision != "auto" else "auto"
+    refuse_what_is_not_built(engine_name, precision)
+    prepared = prepare(find_model(options.model), say)
+    if options.scale not in (None, prepared.facts.scale):
+        raise UsageError(
+            f"model {prepared.model.name} upscales {prepared.facts.scale}x, not {options.scale}x; leave -s out"
+        )
+    work = find_jobs(inputs, chosen_naming(options, prepared.facts.scale))
+    _tell_about(work, say, verbose=options.verbose)
+    if not work.failures and not any(work.photos()):
+        raise UsageError("there are only videos: they come with a later release; this one upscales photos")
+    if options.dry_run:
+        max_pixels = int(options.max_pixels * MEGA)
+        return dry_run(work, prepared.facts.scale, max_pixels, out, overwrite=options.overwrite)
+    halo = chosen_halo(options.halo, prepared.facts)
+    opened = open_engine(
+        prepared,
+        engine_name,
+        precision,
+        options.device,
+        explain=(lambda reason: say(f"not taken: {reason}")) if options.verbose else (lambda _: None),
+        shape=chosen_shape(options, halo),
+        say=say,
+        compiled=options.compile,
+    )
+    with opened as engine:
+        summary = _upscale(options, prepared, engine, work, halo, say, out)
+    if summary.not_ours:
+        say(f"note: {summary.not_ours} of those already there are not this tool's, or were changed; --overwrite redoes")
+    for folder in _result_folders(work) if summary.done else ():
+        say(f"results are in {folder}")
+    return not summary.failures
+
+
+def _inputs(options: Options) -> list[Path]:
+    """All that the command line names, patterns and lists resolved."""
+    inputs = expand_patterns([*options.inputs, *options.more_inputs])
+    if options.files_from == "-":
+        return inputs + read_list(sys.stdin.buffer, "the standard input")
+    if options.files_from is not None:
+        try:
+            with Path(options.files_from).open("rb") as file:
+                return inputs + read_list(file, options.files_from)
+        except OSError as error:
+            raise UsageError(f"{options.files_from} cannot be read ({error.strerror}); check the path") from error
+    return inputs
+
+
+def _tell_about(work: WorkList, say: Say, *, verbose: bool) -> None:
+    for note in work.notes:
+        say(f"note: {note}")
+    for video in work.videos():
+        say(f"note: {video.source}: videos come with a later release; left alone")
+    if work.ignored and verbose:
+        say(f"note: {work.ignored} files that are not photos by their names are left alone")
+
+
+def _upscale(
+    options: Options, prepared: Prepared, engine: Engine, work: WorkList, halo: int, say: Say, out: TextIO
+) -> Summary:
+    """All jobs through the engine. Whatever ends it, people are told how far it came."""
+    settings = chosen_settings(options, engine.traits, halo)
+    how = f"{engine.traits.describe()}, tile {settings.tile}, halo {settings.halo}"
+    say(f"{prepared.model.name} {settings.scale}x with {how}")
+    summary = Summary()
+    try:
+        _run_jobs(options, work, engine, settings, prepared.model, summary, out)
+    finally:
+        say(_summary_line(summary))
+    return summary
+
+
+def _run_jobs(
+    options: Options,
+    work: WorkList,
+    engine: Engine,
+    settings: Settings,
+    model: Model,
+    summary: Summary,
+    out: TextIO,
+) -> None:
+    """The batch itself, with its journals, its display, its report and its events on `out`."""
+    traits = engine.traits
+    facts: Record = {"model": model.name, "model_sha256": model.sha256, "engine": f"{traits.name} {traits.version}"}
+    facts |= {"precision": str(traits.precision), "scale": traits.scale}
+    roots = {job.root for job in work.jobs if job.root is not None}
+    key = settings.key(model.sha256, traits.precision)
+    takers: list[Callable[[Record], None]] = [partial(write_line, out)] if options.json else []
+    photos = list(work.photos())
+    with ExitStack() as stack:
+        journals = stack.enter_context(open_journals(roots, key, retry_failed=options.retry_failed))
+        if options.report is not None:
+            takers.append(stack.enter_context(open_report(options.report, facts, summary)))
+        events: Events = stack.enter_context(reporter(photos, quiet=options.quiet, verbose=options.verbose))
+        events = Recorder(events, takers, settings.scale) if takers else events
+        for path, reason in work.failures:
+            summary.failures.append(Failure(path, reason))
+            events.failed(summary.failures[-1])
+        run_batch(photos, engine.stream, settings, events, summary, journals)
+    if options.json:
+        write_line(out, summary_record(summary))
+
+
+def _summary_line(summary: Summary) -> str:
+    parts = [f"{summary.done} done"]
+    parts += [f"{summary.skipped} already there"] if summary.skipped else []
+    parts += [f"{len(summary.failures)} failed"] if summary.failures else []
+    speed = summary.pixels / summary.seconds / MEGA if summary.seconds else 0.0
+    return f"{', '.join(parts)}: {summary.pixels / MEGA:.2f} MP in {summary.seconds:.1f} s ({speed:.3f} MP/s)"
+
+
+def _result_folders(work: WorkList) -> list[str]:
+    """The topmost folders that hold results."""
+    folders = {job.target.parent for job in work.jobs}
+    return sorted(str(folder) for folder in folders if folders.isdisjoint(folder.parents))
