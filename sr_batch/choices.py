@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sr_batch.folders import Naming
 from sr_batch.options import Options
 from sr_batch.photos import AlphaChoice, IccChoice, PhotoFormat, PngLevel, ReadOptions, WriteOptions
 from sr_batch.pipeline import Settings
+from sr_export.model import Model, find_model
 from sr_train.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,10 +17,22 @@ if TYPE_CHECKING:
     from sr_export.onnx_file import OnnxFacts
     from sr_export.shape import BatchShape
 
-__all__ = ["chosen_halo", "chosen_naming", "chosen_settings", "chosen_shape"]
+__all__ = ["chosen_halo", "chosen_model", "chosen_naming", "chosen_settings", "chosen_shape"]
 
 FIXED_TILE = 256  # LR pixels: window side of engines that are built for one; not measured on a GPU
 MEGA = 1e6
+
+
+def chosen_model(options: Options, say: Callable[[str], None]) -> Model:
+    """The model that -n names, or the one between two that --strength asks for. Raises ModelError, UsageError."""
+    if options.strength is None:
+        if options.strength_base is not None:
+            raise UsageError("--strength-base says where --strength 0 is; give --strength too")
+        return find_model(options.model)
+    from sr_export.strength import BASE, TOP, blended_model, find_ends
+
+    top = TOP if options.model == BASE else options.model  # -n srresnet, which may be the default, is the other end
+    return blended_model(*find_ends(options.strength_base or BASE, top), options.strength, say)
 
 
 def chosen_naming(options: Options, scale: int) -> Naming:

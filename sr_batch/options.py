@@ -43,6 +43,8 @@ class Options:
     mtime: bool  # keep the modification time
 
     model: str
+    strength: float | None  # 0 to 1: between strength_base and the model
+    strength_base: str | None
     engine: str
     precision: str
     device: str
@@ -113,6 +115,8 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
 def _add_engine(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("-n", "--model", default="srresnet", help="shipped model, .safetensors checkpoint or .onnx file (srresnet)")
+    add("--strength", type=float, metavar="0..1", help="how much texture: between srresnet (0) and srgan or -n (1)")
+    add("--strength-base", metavar="MODEL", help="the model at strength 0, of the same layout (srresnet)")
     add("--engine", choices=ENGINES, default="auto", help="what computes (auto: the best that is here)")
     add("--precision", choices=PRECISIONS, default="auto", help="auto: the fastest that gives fp32's pictures")
     add("-g", "--device", "--devices", default="auto", metavar="DEVICE",

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from sr_batch.choices import MEGA, chosen_halo, chosen_naming, chosen_settings, chosen_shape
+from sr_batch.choices import MEGA, chosen_halo, chosen_model, chosen_naming, chosen_settings, chosen_shape
 from sr_batch.dry_run import dry_run
 from sr_batch.folders import WorkList, check_inputs, find_jobs
 from sr_batch.inputs import expand_patterns, read_list
@@ -20,7 +20,7 @@ from sr_batch.pipeline import Events, Failure, Settings, Summary, run_batch
 from sr_batch.progress import reporter
 from sr_batch.report import Record, Recorder, open_report, summary_record, write_line
 from sr_export.engines import EngineName, Precision, open_engine, refuse_what_is_not_built
-from sr_export.model import find_model, prepare
+from sr_export.model import prepare
 from sr_train.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def run(options: Options, say: Say, out: TextIO) -> bool:
     engine_name: EngineName | Literal["auto"] = EngineName(options.engine) if options.engine != "auto" else "auto"
     precision: Precision | Literal["auto"] = Precision(options.precision) if options.precision != "auto" else "auto"
     refuse_what_is_not_built(engine_name, precision)
-    prepared = prepare(find_model(options.model), say)
+    prepared = prepare(chosen_model(options, say), say)
     if options.scale not in (None, prepared.facts.scale):
         raise UsageError(
             f"model {prepared.model.name} upscales {prepared.facts.scale}x, not {options.scale}x; leave -s out"

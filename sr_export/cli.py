@@ -107,6 +107,19 @@ def _parity(options: argparse.Namespace) -> int:
     return DONE if parity.passed() else NOT_PASSED
 
 
+def _blend(options: argparse.Namespace) -> int:
+    from sr_export.strength import find_ends, write_blend
+    from sr_train.errors import UsageError
+
+    base, top = find_ends(options.base, options.top)
+    target: Path = options.output or Path(f"{base.name}-{top.name}-{options.strength:g}.safetensors")
+    if target.suffix != ".safetensors":
+        raise UsageError(f"{target}: a checkpoint's name ends in .safetensors; call it {target.stem}.safetensors")
+    write_blend(base, top, options.strength, target)
+    print(f"{target}: {options.strength:g} of the way from {base.name} to {top.name}")
+    return DONE
+
+
 def _doctor(_options: argparse.Namespace) -> int:
     from sr_export.doctor import examine, to_text
 
@@ -142,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_onnx(commands.add_parser("onnx", help="one ONNX file, checked and compared with torch"))
     _add_trt(commands.add_parser("trt", help="a TensorRT or TensorRT-RTX plan"))
     _add_parity(commands.add_parser("parity", help="how near every form that runs here is to torch in float32"))
+    _add_blend(commands.add_parser("blend", help="a checkpoint between two: how much texture"))
     doctor = commands.add_parser("doctor", help="what this machine has for the engines, and what to install")
     doctor.set_defaults(command=_doctor)
     return parser
@@ -190,6 +204,14 @@ def _add_parity(parity: argparse.ArgumentParser) -> None:
     parity.add_argument("--report", type=Path, action="append", default=[], metavar="FILE",
                         help="write FILE.html, with heat maps, or FILE.json; may be given twice")  # fmt: skip
     parity.add_argument("--json", action="store_true", help="print JSON in place of the table")
+
+
+def _add_blend(blend: argparse.ArgumentParser) -> None:
+    blend.set_defaults(command=_blend)
+    blend.add_argument("base", help="checkpoint or name at strength 0")
+    blend.add_argument("top", help="checkpoint or name at strength 1, of the same layout")
+    blend.add_argument("--strength", type=float, required=True, metavar="0..1", help="how near to the second one")
+    blend.add_argument("-o", "--output", type=Path, help="the file to write (BASE-TOP-STRENGTH.safetensors)")
 
 
 if __name__ == "__main__":
