@@ -17,10 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from measure import interleaved_seconds, machine, print_table
-from numpy.typing import NDArray
 from PIL import Image
 
-from sr_export.engines import Engine, EngineName, Precision, open_engine
+from sr_export.engines import Engine, EngineName, Pixels, Precision, open_engine
 from sr_export.engines.openvino_engine import computes_in_bf16
 from sr_export.machine import cpu_threads
 from sr_export.model import find_model, prepare
@@ -30,7 +29,6 @@ from sr_train.checkpoint import load_checkpoint
 SAMPLES = Path(__file__).parent.parent / "samples"
 BASELINE = "PyTorch eager fp32, as trained"
 MATRIX_SIDE = 2048
-Pixels = NDArray[np.uint8]
 
 
 def main() -> None:

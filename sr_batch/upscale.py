@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from sr_batch.tiles import Tile, TilePlan
 __all__ = ["Band", "upscale"]
 
 Pixels = NDArray[np.uint8]
-Stream = Callable[[Iterable[Pixels]], Generator[Pixels]]  # sr_export.engines.Engine.stream, or any stand-in
+Stream = Callable[[Iterable[NDArray[Any]]], Generator[NDArray[Any]]]  # Doors.stream, Engine.stream, or a stand-in
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """The deployed graph: the trained generator rewritten, exactly, into what every engine runs.
 
-    generator ──fold_batchnorm──▶ ──fold_range──▶ ──fold_tail──▶ FloatDoor ──▶ PixelDoor
+    generator ──fold_batchnorm──▶ ──fold_range──▶ ──fold_tail──▶ FloatDoor ──▶ PixelDoor or DeepDoor
 
     float door   float NCHW RGB [0, 1] -> float NCHW RGB [0, 1] (not clamped)     for the community's tools
     pixel door   uint8 NHWC RGB -> uint8 NHWC RGB                                 what our engines run
+    deep door    float32 NHWC RGB [0, 1] -> the same, clamped, not rounded        for pictures of more than 8 bits
 
-Both return `scale` times the height and width. The folds are algebra on the weights, computed in float64 and
+All return `scale` times the height and width. The folds are algebra on the weights, computed in float64 and
 rounded once: the result equals the trained network to float32 rounding.
 """
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from sr_train.generator import Generator, ResidualBlock, UpsampleStage
 
-__all__ = ["FloatDoor", "PixelDoor", "deploy", "fold_batchnorm", "fold_range", "fold_tail"]
+__all__ = ["DeepDoor", "FloatDoor", "PixelDoor", "deploy", "fold_batchnorm", "fold_range", "fold_tail"]
 
 PIXEL_MAX = 255.0  # the largest value of a uint8 pixel
 
@@ -73,6 +74,22 @@ class PixelDoor(nn.Module):
         x = pixels.to(self.float_dtype()).permute(0, 3, 1, 2) / PIXEL_MAX
         y: Tensor = (self.core(x) * PIXEL_MAX).clamp(0.0, PIXEL_MAX).round()
         return y.permute(0, 2, 3, 1).to(torch.uint8)
+
+
+class DeepDoor(nn.Module):
+    """float32 NHWC RGB in [0, 1] -> the same, `scale` times as large, clamped: for 16-bit and float pictures.
+
+    Always float32: half precisions have 8 or 11 significant bits, which would turn a smooth gradient into steps.
+    """
+
+    def __init__(self, core: FloatDoor) -> None:
+        super().__init__()
+        self.core = core
+        self.scale = core.scale
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        y: Tensor = self.core(pixels.permute(0, 3, 1, 2)).clamp(0.0, 1.0)
+        return y.permute(0, 2, 3, 1)
 
 
 class _FoldedBlock(nn.Module):

@@ -1,6 +1,6 @@
 """What a user names with `--model`, and the one pixel-door ONNX file that every engine makes its own form of.
 
-"srresnet" | path ──find_model──▶ Model ──prepare──▶ Prepared (pixel-door fp32 ONNX, cached, with its facts)
+"srresnet" | path ──find_model──▶ Model ──prepare──▶ Prepared (pixel- or deep-door fp32 ONNX, cached, with its facts)
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model ready for any engine: its pixel-door fp32 ONNX file, and what is known of it."""
+    """A model ready for any engine: its fp32 ONNX file with the door that `facts` names, and what is known of it."""
 
     model: Model
     onnx_path: Path
@@ -82,8 +82,8 @@ def find_model(name_or_path: str) -> Model:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def prepare(model: Model, say: Callable[[str], None] = lambda _: None) -> Prepared:
-    """The model's pixel-door ONNX file, derived on first use and cached; `say` is told when that takes a while.
+def prepare(model: Model, say: Callable[[str], None] = lambda _: None, door: Door = "pixel") -> Prepared:
+    """The model's ONNX file with this door, derived on first use and cached; `say` is told when that takes a while.
 
     Raises CheckpointError or ModelError when the file cannot be used, CacheError when nothing can be written.
     """
@@ -94,7 +94,7 @@ def prepare(model: Model, say: Callable[[str], None] = lambda _: None) -> Prepar
     build = _build_from_checkpoint if model.kind is ModelKind.CHECKPOINT else _build_from_onnx
     recipe: dict[str, str | int | float | None] = {
         "recipe": RECIPE_VERSION,
-        "door": "pixel",
+        "door": door,
         "precision": "fp32",
         "source_sha256": model.sha256,
     }
@@ -103,9 +103,9 @@ def prepare(model: Model, say: Callable[[str], None] = lambda _: None) -> Prepar
 
     def build_and_say(path: Path) -> None:
         say(f"preparing model {model.name} (first use, about 20 seconds; kept for the next run)")
-        build(model, path, "pixel")
+        build(model, path, door)
 
-    path = derived_file(model.name, ".pixel.onnx", recipe, build_and_say)
+    path = derived_file(model.name, f".{door}.onnx", recipe, build_and_say)
     facts = read_facts(onnx.load(str(path)))
     assert facts is not None  # written by our builders
     return Prepared(model, path, facts)
@@ -155,28 +155,33 @@ def _build_from_checkpoint(model: Model, path: Path, door: Door) -> None:
 
 
 def _build_from_onnx(model: Model, path: Path, door: Door) -> None:
-    """A pixel-door file of ours is taken as it is; a float door gets the pixel door and measured facts."""
+    """A file of ours with the door wanted is taken as it is; a float door gets the door and measured facts."""
     import onnx
 
     from sr_export.halo import measure_halo, measure_reach
-    from sr_export.onnx_file import OnnxFacts, add_pixel_door, read_facts, write_facts
+    from sr_export.onnx_file import OnnxFacts, add_deep_door, add_pixel_door, read_facts, write_facts
 
-    if door != "pixel":
+    if door == "float":
         raise ModelError(f"{model.path}: is an ONNX file already; only --door pixel can be made from it")
     graph = _load_onnx(model.path)
     known = read_facts(graph)
-    if known is not None and known.door == "pixel":
+    if known is not None and known.door == door:
         onnx.save(graph, str(path))
         return
+    if known is not None and known.door != "float":
+        raise ModelError(
+            f"{model.path}: has the {known.door} door, which takes 8 bits a channel and no more; for pictures of "
+            "16 bits name the checkpoint, or an ONNX file with the float door (sr-export onnx)"
+        )
     _check_float_door(model.path, graph)
     run = _float_runner(model.path)
     if known is not None:
-        facts = OnnxFacts(known.scale, known.halo, known.halo_measured, "pixel", known.precision, model.sha256)
+        facts = OnnxFacts(known.scale, known.halo, known.halo_measured, door, known.precision, model.sha256)
     else:
         scale = _find_scale(model.path, run)
         reach = measure_reach(run, scale)
-        facts = OnnxFacts(scale, reach, measure_halo(run, scale, reach), "pixel", "fp32", model.sha256)
-    wrapped = add_pixel_door(graph)
+        facts = OnnxFacts(scale, reach, measure_halo(run, scale, reach), door, "fp32", model.sha256)
+    wrapped = add_pixel_door(graph) if door == "pixel" else add_deep_door(graph)
     write_facts(wrapped, facts)
     onnx.save(wrapped, str(path))
 

@@ -1,7 +1,8 @@
 """ONNX files: a trained generator or somebody's float-door model becomes one fp32 file with the pixel door.
 
-    checkpoint ──export_onnx──▶ float or pixel door, dynamic n, h, w
+    checkpoint ──export_onnx──▶ float, pixel or deep door, dynamic n, h, w
     float-door ONNX of anyone ──add_pixel_door──▶ pixel door
+                              ──add_deep_door──▶ deep door
 
 Metadata (`metadata_props`) carries what a reader needs: see OnnxFacts.
 """
@@ -10,11 +11,11 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import onnx
 from onnx import TensorProto, helper
@@ -25,9 +26,18 @@ from sr_export.shape import BatchShape
 if TYPE_CHECKING:
     from sr_export.deploy import PixelDoor
 
-__all__ = ["Door", "OnnxFacts", "add_pixel_door", "export_onnx", "read_facts", "real_inputs", "write_facts"]
+__all__ = [
+    "Door",
+    "OnnxFacts",
+    "add_deep_door",
+    "add_pixel_door",
+    "export_onnx",
+    "read_facts",
+    "real_inputs",
+    "write_facts",
+]
 
-Door = Literal["float", "pixel"]
+Door = Literal["float", "pixel", "deep"]  # see sr_export.deploy
 OPSET = 20  # the newest that TensorRT 10 and 11, ONNX Runtime and OpenVINO of 2026 all read
 PREFIX = "sr_toolkit."  # of our keys in the metadata
 INPUT, OUTPUT = "input", "output"
@@ -50,20 +60,22 @@ class OnnxFacts:
 def export_onnx(deployed: PixelDoor, path: Path, facts: OnnxFacts, fixed: BatchShape | None = None) -> None:
     """Write the deployed graph with the door that `facts` names, and the facts as metadata.
 
-    The graph takes `input` and gives `output`: float NCHW or uint8 NHWC (see sr_export.deploy), in the float type of
-    the weights; dynamic n, h, w unless `fixed`. One file, no external data, no source paths. Raises ModelError if the
-    exporter does not give what was asked for.
+    The graph takes `input` and gives `output`: float NCHW, uint8 NHWC or float32 NHWC (see sr_export.deploy), in the
+    float type of the weights; dynamic n, h, w unless `fixed`. One file, no external data, no source paths. Raises
+    ModelError if the exporter does not give what was asked for.
     """
     import torch  # seconds to import, and needed only when a file is really made
 
-    pixel = facts.door == "pixel"
-    module = deployed if pixel else deployed.core
+    from sr_export.deploy import DeepDoor
+
+    channels_last = facts.door != "float"
+    module = {"pixel": deployed, "deep": DeepDoor(deployed.core).eval(), "float": deployed.core}[facts.door]
     n, h, w = (torch.export.Dim(name, min=1, max=m) for name, m in (("n", MAX_BATCH), ("h", MAX_SIDE), ("w", MAX_SIDE)))
     shape = (fixed or BatchShape(2, 24, 40)).nhwc()
-    example = torch.zeros(shape, dtype=torch.uint8)
-    if not pixel:
-        example = example.permute(0, 3, 1, 2).contiguous().to(deployed.float_dtype())
-    dynamic = {0: n, 1: h, 2: w} if pixel else {0: n, 2: h, 3: w}
+    example = torch.zeros(shape, dtype=torch.uint8 if facts.door == "pixel" else deployed.float_dtype())
+    if not channels_last:
+        example = example.permute(0, 3, 1, 2).contiguous()
+    dynamic = {0: n, 1: h, 2: w} if channels_last else {0: n, 2: h, 3: w}
     with _quiet_exporter():
         program = torch.onnx.export(
             module,
@@ -92,12 +104,17 @@ def read_facts(graph: onnx.ModelProto) -> OnnxFacts | None:
             scale=int(found["scale"]),
             halo=int(found["halo"]) if found["halo"] else None,
             halo_measured=int(found["halo_measured"]) if found["halo_measured"] else None,
-            door="pixel" if found["door"] == "pixel" else "float",
+            door=_door_of(found["door"]),
             precision=found["precision"],
             source_sha256=found["source_sha256"],
         )
     except (KeyError, ValueError):
         return None
+
+
+def _door_of(text: str) -> Door:
+    doors: tuple[Door, ...] = get_args(Door)
+    return next((door for door in doors if door == text), "float")
 
 
 def write_facts(graph: onnx.ModelProto, facts: OnnxFacts) -> None:
@@ -115,35 +132,61 @@ def add_pixel_door(graph: onnx.ModelProto) -> onnx.ModelProto:
     The result takes uint8 NHWC and gives uint8 NHWC: cast, transpose, / 255 before; x 255, clip, round, transpose,
     cast after. The caller has checked the door (sr_export.model). The graph that came in is not changed.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(graph)
-    inner_in, inner_out = real_inputs(result.graph)[0], result.graph.output[0]
-    dtype = inner_in.type.tensor_type.elem_type
-    batch = inner_in.type.tensor_type.shape.dim[0]
-    n = batch.dim_value if batch.HasField("dim_value") else "n"
-    zero, top = (helper.make_tensor(f"door_{name}", dtype, [], [v]) for name, v in (("zero", 0.0), ("top", 255.0)))
     before = [
-        helper.make_node("Cast", ["pixels"], ["door_cast"], to=dtype),
+        helper.make_node("Cast", ["pixels"], ["door_cast"], to=_float_type(graph)),
         helper.make_node("Transpose", ["door_cast"], ["door_nchw"], perm=[0, 3, 1, 2]),
-        helper.make_node("Div", ["door_nchw", "door_top"], [inner_in.name]),
+        helper.make_node("Div", ["door_nchw", "door_top"], [real_inputs(graph.graph)[0].name]),
     ]
     after = [
-        helper.make_node("Mul", [inner_out.name, "door_top"], ["door_scaled"]),
+        helper.make_node("Mul", [graph.graph.output[0].name, "door_top"], ["door_scaled"]),
         helper.make_node("Clip", ["door_scaled", "door_zero", "door_top"], ["door_clipped"]),
         helper.make_node("Round", ["door_clipped"], ["door_rounded"]),
         helper.make_node("Transpose", ["door_rounded"], ["door_nhwc"], perm=[0, 2, 3, 1]),
         helper.make_node("Cast", ["door_nhwc"], ["upscaled_pixels"], to=TensorProto.UINT8),
     ]
+    return _with_door(graph, before, after, TensorProto.UINT8, {"door_zero": 0.0, "door_top": 255.0})
+
+
+def add_deep_door(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """A float-door graph, as above, with the deep door around it: float32 NHWC RGB [0, 1] -> the same, clamped."""
+    before = [
+        helper.make_node("Cast", ["pixels"], ["door_cast"], to=_float_type(graph)),
+        helper.make_node("Transpose", ["door_cast"], [real_inputs(graph.graph)[0].name], perm=[0, 3, 1, 2]),
+    ]
+    after = [
+        helper.make_node("Clip", [graph.graph.output[0].name, "door_zero", "door_one"], ["door_clipped"]),
+        helper.make_node("Transpose", ["door_clipped"], ["door_nhwc"], perm=[0, 2, 3, 1]),
+        helper.make_node("Cast", ["door_nhwc"], ["upscaled_pixels"], to=TensorProto.FLOAT),
+    ]
+    return _with_door(graph, before, after, TensorProto.FLOAT, {"door_zero": 0.0, "door_one": 1.0})
+
+
+def _float_type(graph: onnx.ModelProto) -> int:
+    kind: int = real_inputs(graph.graph)[0].type.tensor_type.elem_type
+    return kind
+
+
+def _with_door(
+    graph: onnx.ModelProto,
+    before: list[onnx.NodeProto],
+    after: list[onnx.NodeProto],
+    edge: int,  # the type of `pixels` and `upscaled_pixels`
+    constants: Mapping[str, float],
+) -> onnx.ModelProto:
+    """A copy of the graph between the nodes of a door, whose ends are NHWC."""
+    result = onnx.ModelProto()
+    result.CopyFrom(graph)
+    batch = real_inputs(graph.graph)[0].type.tensor_type.shape.dim[0]
+    n = batch.dim_value if batch.HasField("dim_value") else "n"
     nodes = [*before, *result.graph.node, *after]
     del result.graph.node[:]
     result.graph.node.extend(nodes)
-    result.graph.initializer.extend([zero, top])
+    dtype = _float_type(graph)
+    result.graph.initializer.extend(helper.make_tensor(name, dtype, [], [v]) for name, v in constants.items())
     del result.graph.input[:]
     del result.graph.output[:]
-    result.graph.input.append(helper.make_tensor_value_info("pixels", TensorProto.UINT8, [n, "h", "w", 3]))
-    result.graph.output.append(
-        helper.make_tensor_value_info("upscaled_pixels", TensorProto.UINT8, [n, "h_out", "w_out", 3])
-    )
+    result.graph.input.append(helper.make_tensor_value_info("pixels", edge, [n, "h", "w", 3]))
+    result.graph.output.append(helper.make_tensor_value_info("upscaled_pixels", edge, [n, "h_out", "w_out", 3]))
     _check(result)
     return result
 

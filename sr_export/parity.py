@@ -34,8 +34,10 @@ class Difference:
         )
 
 
-def compare(result: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Difference:
-    """The difference between uint8 arrays of one shape. Raises ValueError for two shapes."""
+def compare(result: NDArray[np.uint8 | np.float32], reference: NDArray[np.uint8 | np.float32]) -> Difference:
+    """The difference between uint8 arrays of one shape. Raises ValueError for two shapes, and for floats."""
+    if any(array.dtype != np.uint8 for array in (result, reference)):
+        raise ValueError(f"pictures of {result.dtype} and {reference.dtype} are not compared in levels")
     if result.shape != reference.shape:
         raise ValueError(f"pictures of {result.shape} and {reference.shape} cannot be compared")
     off = np.abs(result.astype(np.int16) - reference)

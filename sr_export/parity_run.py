@@ -66,8 +66,8 @@ class Parity:
     reference: str
     images: tuple[str, ...]
     measured: tuple[Measured, ...]
-    reference_results: tuple[Pixels, ...]
-    results: dict[str, tuple[Pixels, ...]]
+    reference_results: tuple[NDArray[np.uint8], ...]
+    results: dict[str, tuple[NDArray[np.uint8], ...]]
 
     def passed(self) -> bool:
         """Whether every form that ran is within its gate."""
@@ -172,7 +172,7 @@ def measure_parity(
     say(f"running {forms[0].name}")
     expected, speed, device = _run(forms[0], crops)
     measured = [Measured(forms[0].name, device, tiles_per_second=speed, ratio=1.0)]
-    results: dict[str, tuple[Pixels, ...]] = {}
+    results: dict[str, tuple[NDArray[np.uint8], ...]] = {}
     for form in forms[1:]:
         say(f"running {form.name}")
         try:
@@ -189,10 +189,10 @@ def measure_parity(
     return Parity(model, forms[0].name, names, tuple(measured), expected, results)
 
 
-def _run(form: Form, crops: Sequence[Pixels]) -> tuple[tuple[Pixels, ...], float, str]:
+def _run(form: Form, crops: Sequence[Pixels]) -> tuple[tuple[NDArray[np.uint8], ...], float, str]:
     """(pictures, tiles a second, device) of one form."""
     with form.open() as engine:
-        pictures = tuple(result.copy() for result in engine.stream(crops))
+        pictures = tuple(result.astype(np.uint8) for result in engine.stream(crops))
         if len(pictures) != len(crops):
             raise EngineUnavailable(f"{form.name} gave {len(pictures)} pictures for {len(crops)}; please report this")
         tiles, begun = 0, time.perf_counter()

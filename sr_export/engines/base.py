@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Engine", "EngineName", "Pixels", "Precision", "Traits"]
 
-Pixels = NDArray[np.uint8]  # [n, h, w, 3] RGB unless said otherwise
+Pixels = NDArray[np.uint8 | np.float32]  # [n, h, w, 3] RGB: uint8, or float32 in [0, 1] through the deep door
 
 
 class EngineName(StrEnum):
@@ -56,9 +56,10 @@ class Engine(Protocol):
     """Runs one model. A context manager: closing frees the device.
 
     `stream` takes batches, uint8 [n, h, w, 3] RGB of any n, h, w >= 1, and yields uint8
-    [n, scale·h, scale·w, 3] in the same order, one for each. It works ahead: batches are read before earlier results
-    are asked for, and must not change until their result has come. A yielded array belongs to the engine and is valid
-    until the next one is asked for. (Engines with `fixed_tile` take batches and windows up to the shape they were
+    [n, scale·h, scale·w, 3] in the same order, one for each. Opened on a deep door (sr_export.deploy) it takes and
+    yields float32 in [0, 1] instead, not rounded. It works ahead: batches are read before earlier results are asked
+    for, and must not change until their result has come. A yielded array belongs to the engine and is valid until
+    the next one is asked for. (Engines with `fixed_tile` take batches and windows up to the shape they were
     opened for.) One stream at a time; an abandoned one must be closed before the next.
     Raises EngineFailed with the library's own words.
     """

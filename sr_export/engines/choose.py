@@ -68,6 +68,10 @@ def open_engine(
     Raises EngineUnavailable with the fix when what was named cannot be had, EngineFailed when it does not load.
     """
     refuse_what_is_not_built(engine, precision)
+    if prepared.facts.door == "deep":
+        if precision not in ("auto", Precision.FP32):
+            raise EngineUnavailable(f"pictures of more than 8 bits are computed in fp32, not {precision}")
+        precision = Precision.FP32
     devices = _parse_devices(device)
     wishes = [_Wish(precision, one, threads or cpu_threads(), shape, compiled, explain, say) for one in devices]
     first = _open_best(prepared, wishes[0]) if engine == "auto" else _open_named(prepared, engine, wishes[0])

@@ -71,8 +71,10 @@ class Device(Protocol):
 class _Slot:
     """One context and its buffers. `graph` belongs to `shape`."""
 
-    def __init__(self, context: Context, device: Device, names: tuple[str, str], most: BatchShape, scale: int) -> None:
-        inputs, outputs = int(np.prod(most.nhwc())), int(np.prod(most.nhwc(scale)))
+    def __init__(
+        self, context: Context, device: Device, names: tuple[str, str], most: BatchShape, scale: int, item_bytes: int
+    ) -> None:
+        inputs, outputs = (int(np.prod(shape)) * item_bytes for shape in (most.nhwc(), most.nhwc(scale)))
         self.context, self.stream = context, device.stream()
         self.host_in, self.host_out = device.host_buffer(inputs), device.host_buffer(outputs)
         self.device_in, self.device_out = device.device_buffer(inputs), device.device_buffer(outputs)
@@ -100,10 +102,12 @@ class SlotRunner:
         most: BatchShape,  # the largest shape that the contexts take
         scale: int,
         graphs: bool = True,  # replay a CUDA graph from the second batch of a shape on
+        dtype: type[np.uint8 | np.float32] = np.uint8,  # of both tensors
     ) -> None:
         self.most = most
-        self._input, self._scale, self._graphs = names[0], scale, graphs
-        self._slots = [_Slot(context, device, names, most, scale) for context in contexts]
+        self._input, self._scale, self._graphs, self._dtype = names[0], scale, graphs, np.dtype(dtype)
+        item_bytes = self._dtype.itemsize
+        self._slots = [_Slot(context, device, names, most, scale, item_bytes) for context in contexts]
 
     def with_slots(self, count: int) -> SlotRunner:
         """A runner on the first `count` of these slots, to compare with. Not to be used at the same time."""
@@ -138,11 +142,12 @@ class SlotRunner:
                 "use a smaller --tile"
             )
         slot.filled = len(batch)
-        host = slot.host_in[: batch.size]
-        host.numpy().reshape(batch.shape)[...] = batch  # a strided or read-only view will do
-        slot.stream.copy(host, slot.device_in[: batch.size])
+        filled = batch.size * self._dtype.itemsize
+        host = slot.host_in[:filled]
+        host.numpy().view(self._dtype).reshape(batch.shape)[...] = batch  # a strided or read-only view will do
+        slot.stream.copy(host, slot.device_in[:filled])
         self._launch(slot, shape)
-        size = slot.filled * shape.height * shape.width * 3 * self._scale**2
+        size = filled * self._scale**2
         slot.stream.copy(slot.device_out[:size], slot.host_out[:size])
 
     def _launch(self, slot: _Slot, shape: BatchShape) -> None:
@@ -171,5 +176,6 @@ class SlotRunner:
         slot.stream.synchronize()  # the only wait for the GPU
         assert slot.shape is not None
         shape = BatchShape(slot.filled, slot.shape.height, slot.shape.width).nhwc(self._scale)
-        result: Pixels = slot.host_out[: int(np.prod(shape))].numpy().reshape(shape)
+        size = int(np.prod(shape)) * self._dtype.itemsize
+        result: Pixels = slot.host_out[:size].numpy().view(self._dtype).reshape(shape)
         return result

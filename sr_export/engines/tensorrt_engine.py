@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
+import numpy as np
 import torch
 
 from sr_export.engines.base import EngineName, Pixels, Precision, Traits
@@ -169,7 +170,9 @@ class _LoadedPlan:
             contexts = [self._make_context() for _ in range(IN_FLIGHT)]
             # TensorRT-RTX captures graphs itself, so that it can swap in kernels that it compiles meanwhile.
             graphs = flavour is Flavour.TRT
-            self.runner = SlotRunner(contexts, CudaDevice(gpu.index), names, profile.most, prepared.facts.scale, graphs)
+            device, scale = CudaDevice(gpu.index), prepared.facts.scale
+            dtype = np.float32 if prepared.facts.door == "deep" else np.uint8
+            self.runner = SlotRunner(contexts, device, names, profile.most, scale, graphs, dtype)
 
     @property
     def path(self) -> Path:

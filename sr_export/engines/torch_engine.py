@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sr_export.deploy import deploy
+from sr_export.deploy import DeepDoor, deploy
 from sr_export.engines.base import EngineName, Pixels, Precision, Traits
 from sr_export.errors import EngineFailed, EngineUnavailable, OutOfDeviceMemory
 from sr_export.model import ModelKind, Prepared
@@ -43,7 +43,8 @@ class TorchEngine:
         if device == "mps" and not torch.backends.mps.is_available():
             raise EngineUnavailable("PyTorch finds no Apple GPU (mps); use --device cpu")
         generator, _ = load_checkpoint(prepared.model.path)
-        module = deploy(generator)
+        deployed = deploy(generator)
+        module = DeepDoor(deployed.core).eval() if prepared.facts.door == "deep" else deployed
         if device == "cpu":
             torch.set_num_threads(threads)
         if precision is Precision.FP16:

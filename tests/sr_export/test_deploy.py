@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from sr_export.deploy import deploy, fold_tail
+from sr_export.deploy import DeepDoor, deploy, fold_tail
 from sr_train.checkpoint import load_checkpoint
 from sr_train.generator import GeneratorConfig, random_generator
 from tests.conftest import SAMPLES, random_pixels
@@ -74,3 +74,13 @@ def test_deploying_leaves_the_generator_as_it_was() -> None:
     before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
     deploy(generator).half()
     assert all(torch.equal(tensor, before[name]) for name, tensor in generator.state_dict().items())
+
+
+def test_the_deep_door_is_the_float_door_clamped_with_the_channels_last() -> None:
+    core = deploy(random_generator(GeneratorConfig(4, 1, 4), seed=2)).core
+    x = torch.rand(2, 9, 11, 3, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        result = DeepDoor(core)(x)
+        floats = core(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    assert torch.equal(result, floats.clamp(0, 1))
+    assert not torch.equal(result, floats)  # this network leaves [0, 1]

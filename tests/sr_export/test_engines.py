@@ -2,32 +2,30 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from sr_export.deploy import deploy
-from sr_export.engines import Engine, EngineName, Precision, choose, open_engine
+from sr_export.deploy import DeepDoor, deploy
+from sr_export.engines import Engine, EngineName, Pixels, Precision, choose, open_engine
 from sr_export.engines.openvino_engine import computes_in_bf16
 from sr_export.errors import EngineUnavailable
-from sr_export.model import ModelKind, Prepared
+from sr_export.model import ModelKind, Prepared, prepare
 from sr_export.parity import Difference, compare
 from sr_train.checkpoint import load_checkpoint
 from sr_train.generator import random_generator
 from tests.conftest import TINY, random_pixels
 
 CPU_ENGINES = (EngineName.TORCH, EngineName.ONNX, EngineName.OPENVINO)
-Pixels = NDArray[np.uint8]
 
 
-def _run(engine: Engine, batches: list[Pixels]) -> list[Pixels]:
+def _run(engine: Engine, batches: Sequence[Pixels]) -> list[Pixels]:
     return [result.copy() for result in engine.stream(batches)]
 
 
@@ -36,13 +34,28 @@ def test_batches_of_many_shapes_come_back_in_order_and_equal_torch(name: EngineN
     module = deploy(random_generator(TINY, seed=1))
     shapes = [(1, 20, 30), (2, 8, 8), (1, 1, 1), (3, 20, 30), (1, 5, 40)]
     batches = [np.stack([random_pixels(h, w, 10 * i + j) for j in range(n)]) for i, (n, h, w) in enumerate(shapes)]
-    with open_engine(tiny, name) as engine:
+    with open_engine(tiny, name, Precision.FP32) as engine:
         results = _run(engine, batches)
         assert engine.traits.scale == 4
     assert len(results) == len(batches)
     for batch, result in zip(batches, results, strict=True):
         expected = module(torch.from_numpy(batch)).numpy()
         assert compare(result, expected).max_levels <= 1
+
+
+@pytest.mark.parametrize("name", CPU_ENGINES)
+def test_the_deep_door_keeps_the_steps_of_16_bits(name: EngineName, tiny: Prepared) -> None:
+    """Neither the ends nor the arithmetic between them round to 8 bits, or to a half precision's 8 or 11."""
+    ramp = np.linspace(0.2, 0.6, 4096, dtype=np.float32).reshape(1, 16, 256, 1).repeat(3, axis=3)
+    expected = DeepDoor(deploy(load_checkpoint(tiny.model.path)[0]).core)(torch.from_numpy(ramp)).numpy()
+    with open_engine(prepare(tiny.model, door="deep"), name) as engine:
+        assert engine.traits.precision is Precision.FP32
+        [result] = _run(engine, [ramp])
+    assert result.dtype == np.float32
+    assert result.shape == (1, 64, 1024, 3)
+    assert np.abs(result - expected).max() <= 1e-4 / 4
+    with pytest.raises(EngineUnavailable, match="computed in fp32"):
+        open_engine(prepare(tiny.model, door="deep"), name, Precision.BF16)
 
 
 @pytest.mark.parametrize("name", CPU_ENGINES)

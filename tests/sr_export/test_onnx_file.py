@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -14,13 +15,13 @@ from PIL import Image
 
 from sr_export.deploy import PixelDoor, deploy
 from sr_export.model import find_model, write_onnx
-from sr_export.onnx_file import Door, OnnxFacts, add_pixel_door, export_onnx, read_facts
+from sr_export.onnx_file import Door, OnnxFacts, add_deep_door, add_pixel_door, export_onnx, read_facts
 from sr_train.checkpoint import load_checkpoint
 from sr_train.generator import GeneratorConfig, random_generator
 from tests.conftest import SAMPLES, random_pixels
 
 Run = Callable[[Path, NDArray[np.generic]], NDArray[np.generic]]
-FACTS = {door: OnnxFacts(4, 10, 8, door, "fp32", "0" * 64) for door in ("float", "pixel")}
+FACTS = {door: OnnxFacts(4, 10, 8, door, "fp32", "0" * 64) for door in get_args(Door)}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def deployed() -> PixelDoor:
 
 @pytest.fixture(scope="module")
 def exported(deployed: PixelDoor, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Both doors of one network."""
+    """All doors of one network."""
     folder = tmp_path_factory.mktemp("onnx")
     paths = {door: folder / f"{door}.onnx" for door in FACTS}
     for door, path in paths.items():
@@ -89,7 +90,7 @@ def test_the_pixel_door_is_within_one_level_of_torch(
     assert np.abs(result.astype(int) - expected).max() <= 1
 
 
-@pytest.mark.parametrize("door", ["float", "pixel"])
+@pytest.mark.parametrize("door", get_args(Door))
 def test_the_file_carries_its_facts_and_nothing_of_the_machine_it_was_made_on(
     exported: dict[str, Path], door: Door
 ) -> None:
@@ -117,6 +118,21 @@ def test_a_pixel_door_put_around_a_float_door_equals_the_exported_one(exported: 
     pixels = random_pixels(19, 23)[None]
     off = _run(wrapped.SerializeToString(), pixels).astype(int) - _run(exported["pixel"], pixels)
     assert np.abs(off).max() <= 1
+
+
+@pytest.mark.parametrize("run", [_run, _run_openvino])
+def test_the_deep_door_exported_or_put_around_a_float_door_gives_clamped_floats(
+    deployed: PixelDoor, exported: dict[str, Path], tmp_path: Path, run: Run
+) -> None:
+    wrapped = tmp_path / "wrapped.onnx"
+    onnx.save(add_deep_door(onnx.load(str(exported["float"]))), str(wrapped))
+    x = torch.rand(2, 9, 31, 3, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = deployed.core(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).clamp(0, 1).numpy()
+    for path in (wrapped, exported["deep"]):
+        result = run(path, x.numpy())
+        assert result.dtype == np.float32
+        assert np.abs(result - expected).max() <= 1e-4
 
 
 def test_a_file_of_others_has_no_facts(exported: dict[str, Path]) -> None:

@@ -8,13 +8,13 @@ TensorRT really do is not tested here.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from sr_export.deploy import deploy
 from sr_export.engines.base import Pixels
@@ -111,9 +111,11 @@ class FakeContext:
         result = self._session.run(None, {"input": self._at("input", shape).copy()})[0]
         self._at("output", (n, h * self._scale, w * self._scale, 3))[...] = result
 
-    def _at(self, name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        memory = (ctypes.c_uint8 * int(np.prod(shape))).from_address(self._addresses[name])
-        return np.ctypeslib.as_array(memory).reshape(shape)
+    def _at(self, name: str, shape: tuple[int, ...]) -> Pixels:
+        kind = ctypes.c_uint8 if "uint8" in self._session.get_inputs()[0].type else ctypes.c_float
+        memory = (kind * int(np.prod(shape))).from_address(self._addresses[name])
+        pixels: Pixels = np.ctypeslib.as_array(memory).reshape(shape)
+        return pixels
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +131,7 @@ def pixels(*shapes: tuple[int, int, int]) -> list[Pixels]:
     return [random.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
 
 
-def check(runner: SlotRunner, session: onnxruntime.InferenceSession, batches: list[Pixels]) -> None:
+def check(runner: SlotRunner, session: onnxruntime.InferenceSession, batches: Sequence[Pixels]) -> None:
     """Every result, looked at when it comes, is ONNX Runtime's for that batch alone, in order."""
     results = runner.stream(iter(batches))
     for batch, result in zip(batches, results, strict=True):
@@ -143,6 +145,15 @@ def make(
 ) -> tuple[SlotRunner, list[FakeContext]]:
     contexts = [FakeContext(session) for _ in range(depth)]
     return SlotRunner(contexts, FakeDevice(), ("input", "output"), MOST, SCALE, graphs), contexts
+
+
+def test_floats_of_the_deep_door_flow_as_pixels_do(tmp_path: Path) -> None:
+    deployed = deploy(random_generator(GeneratorConfig(channels=4, blocks=1, scale=SCALE), seed=5))
+    export_onnx(deployed, tmp_path / "deep.onnx", OnnxFacts(SCALE, None, None, "deep", "fp32", ""))
+    deep = onnxruntime.InferenceSession(str(tmp_path / "deep.onnx"), providers=["CPUExecutionProvider"])
+    contexts = [FakeContext(deep) for _ in range(2)]
+    runner = SlotRunner(contexts, FakeDevice(), ("input", "output"), MOST, SCALE, dtype=np.float32)
+    check(runner, deep, [batch / np.float32(255) for batch in pixels((2, 20, 24), (1, 8, 24), (2, 20, 24))])
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

@@ -88,8 +88,10 @@ def test_stage_two_step_by_hand(tiny: TrainConfig, vgg_file: Path) -> None:
     assert {k: v.item() for k, v in values.items()} == pytest.approx(
         {k: v.item() for k, v in by_hand.items()}, rel=1e-4
     )
-    torch.testing.assert_close(training.generator.network.state_dict(), generator.state_dict(), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(training.discriminator.network.state_dict(), discriminator.state_dict())
+    # A tenth of Adam's first step (1e-3): where a gradient is next to nothing, its last bits decide the step, and they
+    # are the processor's.
+    for player, twin in ((training.generator, generator), (training.discriminator, discriminator)):
+        torch.testing.assert_close(player.network.state_dict(), twin.state_dict(), atol=1e-4, rtol=1e-4)
 
 
 def test_accumulated_parts_give_the_gradient_of_the_whole_batch(tiny: TrainConfig) -> None:
