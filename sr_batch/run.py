@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from sr_batch.choices import MEGA, chosen_halo, chosen_model, chosen_naming, chosen_settings, chosen_shape
+from sr_batch.doors import Doors
 from sr_batch.dry_run import dry_run
 from sr_batch.folders import WorkList, check_inputs, find_jobs
 from sr_batch.inputs import expand_patterns, read_list
@@ -24,7 +25,7 @@ from sr_export.model import prepare
 from sr_train.errors import UsageError
 
 if TYPE_CHECKING:
-    from sr_export.engines import Engine
+    from sr_export.engines.base import Traits
     from sr_export.model import Model, Prepared
 
 __all__ = ["run"]
@@ -59,18 +60,21 @@ def run(options: Options, say: Say, out: TextIO) -> bool:
         max_pixels = int(options.max_pixels * MEGA)
         return dry_run(work, prepared.facts.scale, max_pixels, out, overwrite=options.overwrite)
     halo = chosen_halo(options.halo, prepared.facts)
-    opened = open_engine(
-        prepared,
-        engine_name,
-        precision,
-        options.device,
-        explain=(lambda reason: say(f"not taken: {reason}")) if options.verbose else (lambda _: None),
+    open_here = partial(
+        open_engine,
+        device=options.device,
         shape=chosen_shape(options, halo),
         say=say,
         compiled=options.compile,
     )
-    with opened as engine:
-        summary = _upscale(options, prepared, engine, work, halo, say, out)
+    engine = open_here(
+        prepared,
+        engine_name,
+        precision,
+        explain=(lambda reason: say(f"not taken: {reason}")) if options.verbose else (lambda _: None),
+    )
+    with Doors(engine, lambda: open_here(prepare(prepared.model, say, "deep"), engine.traits.name)) as doors:
+        summary = _upscale(options, prepared, engine.traits, doors, work, halo, say, out)
     if summary.not_ours:
         say(f"note: {summary.not_ours} of those already there are not this tool's, or were changed; --overwrite redoes")
     for folder in _result_folders(work) if summary.done else ():
@@ -102,15 +106,22 @@ def _tell_about(work: WorkList, say: Say, *, verbose: bool) -> None:
 
 
 def _upscale(
-    options: Options, prepared: Prepared, engine: Engine, work: WorkList, halo: int, say: Say, out: TextIO
+    options: Options,
+    prepared: Prepared,
+    traits: Traits,
+    doors: Doors,
+    work: WorkList,
+    halo: int,
+    say: Say,
+    out: TextIO,
 ) -> Summary:
     """All jobs through the engine. Whatever ends it, people are told how far it came."""
-    settings = chosen_settings(options, engine.traits, halo)
-    how = f"{engine.traits.describe()}, tile {settings.tile}, halo {settings.halo}"
+    settings = chosen_settings(options, traits, halo)
+    how = f"{traits.describe()}, tile {settings.tile}, halo {settings.halo}"
     say(f"{prepared.model.name} {settings.scale}x with {how}")
     summary = Summary()
     try:
-        _run_jobs(options, work, engine, settings, prepared.model, summary, out)
+        _run_jobs(options, work, traits, doors, settings, prepared.model, summary, out)
     finally:
         say(_summary_line(summary))
     return summary
@@ -119,14 +130,14 @@ def _upscale(
 def _run_jobs(
     options: Options,
     work: WorkList,
-    engine: Engine,
+    traits: Traits,
+    doors: Doors,
     settings: Settings,
     model: Model,
     summary: Summary,
     out: TextIO,
 ) -> None:
     """The batch itself, with its journals, its display, its report and its events on `out`."""
-    traits = engine.traits
     facts: Record = {"model": model.name, "model_sha256": model.sha256, "engine": f"{traits.name} {traits.version}"}
     facts |= {"precision": str(traits.precision), "scale": traits.scale}
     roots = {job.root for job in work.jobs if job.root is not None}
@@ -142,7 +153,7 @@ def _run_jobs(
         for path, reason in work.failures:
             summary.failures.append(Failure(path, reason))
             events.failed(summary.failures[-1])
-        run_batch(photos, engine.stream, settings, events, summary, journals)
+        run_batch(photos, doors.stream, settings, events, summary, journals)
     if options.json:
         write_line(out, summary_record(summary))
 
