@@ -15,6 +15,8 @@ from typing import IO, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sr_batch.depth import Pixels
+
 __all__ = ["PngLevel", "PngTags", "PngWriter"]
 
 Bytes = NDArray[np.uint8]
@@ -84,7 +86,7 @@ class PngWriter:
         self._chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, COLOUR_TYPES[channels], 0, 0, 0))
         self._write_tags(tags or PngTags())
 
-    def write(self, rows: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    def write(self, rows: Pixels) -> None:
         assert rows.dtype == self._type
         octets: Bytes = rows.astype(self._type.newbyteorder(">"), copy=False).view(np.uint8)
         flat = octets.reshape(len(rows), -1)

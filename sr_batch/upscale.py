@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sr_batch.depth import EnginePixels, Pixels, for_engine, to_depth
 from sr_batch.tiles import Tile, TilePlan
 
 __all__ = ["Band", "upscale"]
 
-Pixels = NDArray[np.uint8]
 Stream = Callable[[Iterable[NDArray[Any]]], Generator[NDArray[Any]]]  # Doors.stream, Engine.stream, or a stand-in
 
 
@@ -24,7 +24,7 @@ class Band:
     """Finished rows of the output, from `top` (in output pixels) down. Belongs to whoever gets it."""
 
     top: int
-    pixels: Pixels  # [rows, scale·w, 3]
+    pixels: Pixels  # [rows, scale·w, 3], as deep as the image
 
 
 def upscale(
@@ -35,32 +35,34 @@ def upscale(
     batch: int = 1,
     advanced: Callable[[int], None] = lambda _: None,
 ) -> Generator[Band]:
-    """Run uint8 [h, w, 3] RGB through `stream` and yield the uint8 [scale·h, scale·w, 3] output in bands, top down.
+    """Run [h, w, 3] RGB through `stream` and yield the [scale·h, scale·w, 3] output in bands, top down.
 
+    The output is as deep as the image: uint8, uint16 or float32 in [0, 1]. The stream gets uint8 batches of an 8-bit
+    image, else float32 ones, and gives the same back.
     The plan must be for this image. Up to `batch` tiles go in one call; all tiles of a plan have the same shape.
     `advanced` is told after each tile how many pixels of the image it was.
     Holds one band and the engine's results in flight; what the stream raises passes through.
     """
     width = image.shape[1]
     tiles = iter(plan)
-    band = np.empty((0, 0, 3), dtype=np.uint8)
+    band = np.empty((0, 0, 3), dtype=image.dtype)
     with closing(stream(_batches(image, plan, batch))) as results:
         for result in results:
             for pixels, tile in zip(result, islice(tiles, len(result)), strict=True):
                 if tile.columns.keep_start == 0:
                     rows = (tile.rows.keep_stop - tile.rows.keep_start) * scale
-                    band = np.empty((rows, width * scale, 3), dtype=np.uint8)
+                    band = np.empty((rows, width * scale, 3), dtype=image.dtype)
                 core = pixels[tile.rows.core_in_result(scale), tile.columns.core_in_result(scale)]
-                band[:, tile.columns.core_in_output(scale)] = core
+                band[:, tile.columns.core_in_output(scale)] = to_depth(core, image.dtype)
                 advanced(core.shape[0] * core.shape[1] // scale**2)
                 if tile.columns.keep_stop == width:
                     yield Band(tile.rows.keep_start * scale, band)
 
 
-def _batches(image: Pixels, plan: TilePlan, batch: int) -> Iterator[Pixels]:
+def _batches(image: Pixels, plan: TilePlan, batch: int) -> Iterator[EnginePixels]:
     tiles = iter(plan)
     while group := list(islice(tiles, batch)):
-        yield np.stack([_window(image, tile) for tile in group])
+        yield np.stack([for_engine(_window(image, tile)) for tile in group])
 
 
 def _window(image: Pixels, tile: Tile) -> Pixels:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from sr_batch.depth import Pixels
 from sr_batch.errors import UnwritablePhoto
 from sr_batch.photos.colour import grey_to_srgb, srgb_profile
 from sr_batch.photos.formats import PhotoFormat, Size
@@ -23,8 +24,6 @@ from sr_batch.png import PngLevel, PngTags, PngWriter
 
 __all__ = ["PngLevel", "WriteOptions", "Writer", "open_writer"]
 
-Pixels = NDArray[np.uint8]
-
 TIFF_XMP = 700
 BYTE, UNDEFINED = 1, 7  # TIFF's types
 
@@ -33,7 +32,7 @@ class Writer(Protocol):
     """Takes the output's rows, top down."""
 
     def write(self, rows: Pixels) -> None:
-        """The next uint8 [rows, width, 3] RGB rows of the output."""
+        """The next [rows, width, 3] RGB rows of the output, as deep as the photo."""
 
     def finish(self) -> None:
         """All rows were given: complete the file's content."""
@@ -74,7 +73,12 @@ class _Rows:
     """RGB rows of the output turned into the channels that its file keeps."""
 
     def __init__(
-        self, grey: bool, alpha: Pixels | None, from_grey: Callable[[Pixels], Pixels] | None, *, keep_alpha: bool
+        self,
+        grey: bool,
+        alpha: Pixels | None,
+        from_grey: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None,
+        *,
+        keep_alpha: bool,
     ) -> None:
         self._grey, self._alpha, self._from_grey, self._keep_alpha = grey, alpha, from_grey, keep_alpha
         self._next_row = 0

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
+Pixels = NDArray[np.uint8 | np.float32]
 
 
 def repeat_4x(batches: Iterable[Pixels]) -> Generator[Pixels]:
@@ -17,5 +17,5 @@ def repeat_4x(batches: Iterable[Pixels]) -> Generator[Pixels]:
 
 
 def enlarge(pixels: Pixels) -> Pixels:
-    """uint8 [..., h, w, 3] -> [..., 4h, 4w, 3]."""
+    """[..., h, w, 3] -> [..., 4h, 4w, 3]."""
     return pixels.repeat(4, axis=-3).repeat(4, axis=-2)

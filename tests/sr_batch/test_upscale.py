@@ -58,3 +58,23 @@ def test_an_engines_error_comes_through_and_its_stream_is_closed() -> None:
     with pytest.raises(RuntimeError, match="out of memory"):
         list(upscale(random_pixels(90, 70), failing, plan_tiles(90, 70, 40, 4), 4))
     assert closed == [True]
+
+
+@pytest.mark.parametrize("depth", [np.uint16, np.float32])
+def test_a_deep_picture_goes_through_in_floats_and_comes_back_as_deep_as_it_was(
+    depth: type[np.uint16 | np.float32],
+) -> None:
+    """Every one of 65536 levels comes back, or a float as it is."""
+    levels = np.arange(65536, dtype=np.uint16).reshape(256, 256, 1).repeat(3, axis=2)
+    image = levels if depth is np.uint16 else (levels / np.float32(65535)).astype(np.float32)
+    seen: set[object] = set()
+
+    def watched(batches: Iterable[Pixels]) -> Generator[Pixels]:
+        for batch in batches:
+            seen.add(batch.dtype)
+            yield enlarge(batch)
+
+    bands = list(upscale(image, watched, plan_tiles(256, 256, 100, 4), 4))
+    assert seen == {np.dtype(np.float32)}
+    assert all(band.pixels.dtype == depth for band in bands)
+    assert np.array_equal(np.concatenate([band.pixels for band in bands])[::4, ::4], image)
