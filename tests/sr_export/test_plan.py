@@ -88,6 +88,16 @@ def hand_made(*, weights: int, seed: int = 0, cast_first: bool = True, operator:
 
 
 @needs_rtx
+def test_a_deep_door_builds_too_with_float_pictures_at_both_ends(tmp_path: Path) -> None:
+    path = tmp_path / "deep.onnx"
+    deployed = deploy(random_generator(GeneratorConfig(4, 1, 4), seed=1))
+    export_onnx(deployed, path, OnnxFacts(4, None, None, "deep", "fp32", ""))
+    network = load_network(path, Flavour.RTX).network
+    assert [str(edge.dtype) for edge in (network.get_input(0), network.get_output(0))] == ["DataType.FLOAT"] * 2
+    assert build_plan(path, RTX)
+
+
+@needs_rtx
 def test_the_shipped_model_is_half_throughout_with_uint8_at_both_ends(shipped_fp16: Path) -> None:
     network = load_network(shipped_fp16, Flavour.RTX).network
     assert (network.get_input(0).dtype, network.get_output(0).dtype) == (tensorrt_rtx.uint8, tensorrt_rtx.uint8)
