@@ -116,6 +116,7 @@ class Colour:
     primaries: int  # H.273
     transfer: int  # H.273
     siting: ChromaSiting
+    monochrome: bool = False  # a grey picture: what is written has neutral chroma, if any
     guessed: tuple[str, ...] = ()  # of "matrix", "range", "primaries", "transfer", "siting"
 
     @property
@@ -237,7 +238,7 @@ def _colour(stream: VideoStream, frame: VideoFrame, samples: Samples) -> Colour:
     primaries = said("primaries", (frame.color_primaries, context.color_primaries), _usual_primaries(matrix, frame))
     transfer = said("transfer", (frame.color_trc, context.color_trc), _usual_transfer(matrix, primaries))
     siting = _siting(context.name, frame, samples, full_range, guessed)
-    return Colour(matrix, full_range, primaries, transfer, siting, tuple(guessed))
+    return Colour(matrix, full_range, primaries, transfer, siting, samples.grey, tuple(guessed))
 
 
 def _usual_range(codec: str, samples: Samples) -> int:

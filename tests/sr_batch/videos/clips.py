@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -51,12 +51,13 @@ def read_first(path: Path) -> tuple[VideoStream, VideoFrame]:
         return stream, next(container.decode(stream))
 
 
-def frame_of(planes: list[NDArray[np.uint8] | NDArray[np.uint16]], pixel_format: str) -> VideoFrame:
-    """A frame of these planes [rows, samples], as they are."""
+def frame_of(planes: Sequence[NDArray[Any]], pixel_format: str) -> VideoFrame:
+    """A frame of these planes [rows, samples], whole numbers of any type, as they are."""
     height, width = planes[0].shape
     frame = VideoFrame(width, height, pixel_format)
+    dtype = np.dtype(np.uint8 if frame.format.components[0].bits <= 8 else np.uint16)
     for plane, pixels in zip(frame.planes, planes, strict=True):
-        rows = np.zeros((plane.height, plane.line_size // pixels.itemsize), pixels.dtype)
+        rows = np.zeros((plane.height, plane.line_size // dtype.itemsize), dtype)
         rows[: pixels.shape[0], : pixels.shape[1]] = pixels
         plane.update(rows.tobytes())
     return frame
