@@ -54,7 +54,7 @@ class Options:
     compile: bool
     jobs: tuple[int, int]  # decoding and encoding threads
 
-    report: Path | None
+    report: list[Path]  # .json or .html
     json: bool
     quiet: bool
     verbose: bool
@@ -132,7 +132,8 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
 
 def _add_messages(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--report", type=Path, metavar="FILE.json", help="write what became of each photo, when the run has ended")
+    add("--report", type=Path, action="append", default=[], metavar="FILE",
+        help="FILE.html: a page with before and after; FILE.json: for programs; may be given twice")  # fmt: skip
     add("--json", action="store_true", help="print events as JSON lines on stdout")
     talk = group.add_mutually_exclusive_group()
     talk.add_argument("-q", "--quiet", action="store_true", help="say only what failed")

@@ -116,6 +116,9 @@ class Events(Protocol):
     def advanced(self, pixels: int) -> None:
         """So many input pixels were upscaled."""
 
+    def drawn(self, job: PhotoJob, photo: Photo, band: Band) -> None:
+        """Rows of a photo's result are finished, top down. They are the pipeline's: copy what is to be kept."""
+
     def finished(self, job: Job, warnings: Sequence[str]) -> None: ...
 
     def skipped(self, job: Job) -> None: ...
@@ -293,6 +296,7 @@ def _infer(output: _Output, stream: Stream, settings: Settings, events: Events, 
         plan = plan_tiles(image.shape[0], image.shape[1], settings.tile, settings.halo, settings.fixed_tile)
         with closing(upscale(image, stream, plan, settings.scale, settings.batch, events.advanced)) as bands:
             for band in bands:
+                events.drawn(output.job, output.decoded.photo, band)
                 output.put(band)
                 if output.written.done():
                     return

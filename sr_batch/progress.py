@@ -15,9 +15,10 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, TextIO
 
 from sr_batch.errors import UnreadablePhoto
-from sr_batch.folders import Job
-from sr_batch.photos import Size, probe
+from sr_batch.folders import Job, PhotoJob
+from sr_batch.photos import Photo, Size, probe
 from sr_batch.pipeline import Failure
+from sr_batch.upscale import Band
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,6 +74,9 @@ class Reporter:
     def advanced(self, pixels: int) -> None:
         self._pixels_done += pixels
         self.tick()
+
+    def drawn(self, job: PhotoJob, photo: Photo, band: Band) -> None:
+        """Nothing to say."""
 
     def finished(self, job: Job, warnings: Sequence[str]) -> None:
         self._photos_over += 1

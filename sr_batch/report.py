@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from sr_batch.folders import Job
-from sr_batch.photos import Size
+from sr_batch.folders import Job, PhotoJob
+from sr_batch.photos import Photo, Size
 from sr_batch.pipeline import Events, Failure, Summary
+from sr_batch.upscale import Band
 from sr_train.atomic_file import atomic_file
 from sr_train.errors import UsageError
 
@@ -26,10 +27,16 @@ Record = dict[str, Any]  # {"event": ..., ...}, as docs/report.md says
 
 
 class Recorder:
-    """Passes events on to `inner`, and each as a record to every one of `takers`."""
+    """Passes events on to `inner`, each as a record to every one of `takers`, and finished rows to `viewers`."""
 
-    def __init__(self, inner: Events, takers: Sequence[Callable[[Record], None]], scale: int) -> None:
-        self._inner, self._takers, self._scale = inner, takers, scale
+    def __init__(
+        self,
+        inner: Events,
+        takers: Sequence[Callable[[Record], None]],
+        scale: int,
+        viewers: Sequence[Callable[[PhotoJob, Photo, Band], None]] = (),
+    ) -> None:
+        self._inner, self._takers, self._scale, self._viewers = inner, takers, scale, viewers
         self._begun: dict[Path, tuple[float, Size]] = {}  # of the photos in work
 
     def started(self, job: Job, size: Size) -> None:
@@ -40,6 +47,11 @@ class Recorder:
     def advanced(self, pixels: int) -> None:
         self._tell("advanced", pixels=pixels)
         self._inner.advanced(pixels)
+
+    def drawn(self, job: PhotoJob, photo: Photo, band: Band) -> None:
+        for view in self._viewers:
+            view(job, photo, band)
+        self._inner.drawn(job, photo, band)
 
     def finished(self, job: Job, warnings: Sequence[str]) -> None:
         begun, size = self._begun.pop(job.source)
@@ -96,7 +108,7 @@ def open_report(path: Path, run: Record, summary: Summary) -> Iterator[Callable[
     file cannot be written, or is no .json by its name.
     """
     if path.suffix.lower() != ".json":
-        raise UsageError(f"the report {path} must end in .json, so that no photo is written over by mistake")
+        raise UsageError(f"the report {path} must end in .json or .html, so that no photo is written over by mistake")
     try:
         with atomic_file(path) as partial, partial.open("w", encoding="ascii") as file:
             file.write(json.dumps({"version": VERSION, **run})[:-1] + ', "photos": [')

@@ -16,6 +16,7 @@ from sr_batch.folders import WorkList, check_inputs, find_jobs
 from sr_batch.inputs import expand_patterns, read_list
 from sr_batch.journal import open_journals
 from sr_batch.options import Options
+from sr_batch.page import open_page
 from sr_batch.photos import use_own_limits
 from sr_batch.pipeline import Events, Failure, Settings, Summary, run_batch
 from sr_batch.progress import reporter
@@ -146,10 +147,16 @@ def _run_jobs(
     photos = list(work.photos())
     with ExitStack() as stack:
         journals = stack.enter_context(open_journals(roots, key, retry_failed=options.retry_failed))
-        if options.report is not None:
-            takers.append(stack.enter_context(open_report(options.report, facts, summary)))
+        viewers = []
+        for path in options.report:
+            if path.suffix.lower() == ".html":
+                page = stack.enter_context(open_page(path, facts, summary, len(work.jobs) + len(work.failures)))
+                takers.append(page.take)
+                viewers.append(page.drawn)
+            else:
+                takers.append(stack.enter_context(open_report(path, facts, summary)))
         events: Events = stack.enter_context(reporter(photos, quiet=options.quiet, verbose=options.verbose))
-        events = Recorder(events, takers, settings.scale) if takers else events
+        events = Recorder(events, takers, settings.scale, viewers) if takers else events
         for path, reason in work.failures:
             summary.failures.append(Failure(path, reason))
             events.failed(summary.failures[-1])

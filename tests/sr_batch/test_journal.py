@@ -175,6 +175,7 @@ from tests.sr_batch.stubs import repeat_4x
 class Names:
     def started(self, job, size): pass
     def advanced(self, pixels): pass
+    def drawn(self, job, photo, band): pass
     def skipped(self, job): pass
     def failed(self, failure): print(failure)
     def finished(self, job, warnings): print(job.source.name)

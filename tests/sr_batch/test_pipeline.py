@@ -13,8 +13,9 @@ from PIL import Image
 
 from sr_batch import pipeline
 from sr_batch.folders import Job, PhotoJob
-from sr_batch.photos import AlphaChoice, PhotoFormat, ReadOptions, Size
+from sr_batch.photos import AlphaChoice, Photo, PhotoFormat, ReadOptions, Size
 from sr_batch.pipeline import Failure, Settings, Summary, run_batch
+from sr_batch.upscale import Band
 from sr_export.errors import EngineFailed
 from tests.conftest import random_pixels
 from tests.sr_batch.stubs import Pixels, enlarge, repeat_4x
@@ -34,6 +35,9 @@ class Recorder:
 
     def advanced(self, pixels: int) -> None:
         self.pixels += pixels
+
+    def drawn(self, job: PhotoJob, photo: Photo, band: Band) -> None:
+        pass
 
     def finished(self, job: Job, _warnings: Sequence[str]) -> None:
         self.log.append(("finished", job.source.name))
