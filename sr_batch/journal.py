@@ -24,7 +24,7 @@ from typing import IO, Any
 from sr_batch.folders import JOURNAL, Job
 from sr_train.errors import UsageError
 
-__all__ = ["Entry", "Journal", "Journals", "Stamp", "State", "fingerprint", "open_journals"]
+__all__ = ["Entry", "Journal", "Journals", "Stamp", "State", "fingerprint", "lock", "open_journals"]
 
 VERSION = 1
 READ_BYTES = 1 << 20
@@ -192,7 +192,7 @@ def open_journals(folders: Iterable[Path], options: str, *, retry_failed: bool =
                 file = stack.enter_context((folder / JOURNAL).open("a+b"))
             except OSError:
                 continue
-            _lock(file, folder)
+            lock(file, folder)
             journals[folder] = Journal(folder, file, options, retry_failed=retry_failed)
         yield Journals(journals)
 
@@ -207,7 +207,7 @@ def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
         file.write(b"\n")
 
 
-def _lock(file: IO[bytes], folder: Path) -> None:
+def lock(file: IO[bytes], folder: Path) -> None:
     """Until the file is closed or the process ends. A file system without locks is worked on without one."""
     try:
         if sys.platform == "win32":

@@ -1,0 +1,48 @@
+"""What is known of a video before any of it is upscaled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from sr_batch.videos.frames import first_frame
+from sr_batch.videos.picture import Picture, read_picture
+from sr_batch.videos.source import open_video, pick_stream, rational, refuse_encrypted
+from sr_batch.videos.timeline import Timeline, read_timeline
+
+__all__ = ["VideoFacts", "inspect_video"]
+
+USUAL_RATE = Fraction(25)  # where a file says none: only a hint for the encoder
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """One stream of one file."""
+
+    stream: int  # its index in the container
+    container: str  # FFmpeg's name of its demuxer
+    codec: str  # FFmpeg's name
+    rate: Fraction  # frames a second on average; a hint, the timeline counts
+    timeline: Timeline
+    picture: Picture
+
+
+def inspect_video(path: Path, number: int | None = None) -> VideoFacts:
+    """Read all packets and decode one frame of a video's stream (`number` among its video streams; None: the first).
+
+    Raises UnreadableVideo.
+    """
+    with open_video(path) as container:
+        stream = pick_stream(container, number)
+        timeline = read_timeline(container, stream)
+    with open_video(path) as container:
+        stream = pick_stream(container, number)
+        refuse_encrypted(container, stream)
+    with open_video(path) as container:
+        stream = pick_stream(container, number)
+        picture = read_picture(stream, first_frame(container, stream))
+        rate = rational(stream.average_rate) or rational(stream.guessed_rate) or USUAL_RATE
+        return VideoFacts(
+            stream.index, container.format.name, stream.codec_context.name, rate or USUAL_RATE, timeline, picture
+        )

@@ -1,0 +1,270 @@
+"""The finished parts joined into the result, without re-encoding, with all other streams of the input copied beside.
+
+Parts give the encoded frames in decoding order; their times come from the journal. A frame's decoding time is the time
+of the frame that is shown as many places earlier as the encoder reorders by.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from sr_batch.errors import UnwritableVideo
+from sr_batch.videos.carrying import COVER_TYPES, MUXERS, Carrying, How, carried_metadata
+from sr_batch.videos.encoding import EncoderPlan
+from sr_batch.videos.parts import Parts
+from sr_batch.videos.source import open_video, rational
+from sr_batch.videos.subtitles import SubtitleConverter
+
+if TYPE_CHECKING:
+    from av.container import InputContainer, OutputContainer
+    from av.packet import Packet
+    from av.stream import Stream
+    from av.video.stream import VideoStream
+
+__all__ = ["Excerpt", "join"]
+
+LARGEST_TIMESCALE = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """The piece of the input that the result is of, in seconds of the input's own clock. Its begin becomes time 0."""
+
+    start: Fraction
+    end: Fraction | None  # None: to the end
+
+    def covers(self, time: Fraction) -> bool:
+        return self.start <= time and (self.end is None or time < self.end)
+
+
+def join(
+    source: Path,
+    video: int,
+    parts: Parts,
+    plan: EncoderPlan,
+    carrying: Carrying,
+    result: Path,
+    excerpt: Excerpt | None = None,
+) -> None:
+    """Write `result` (its suffix says the container): the parts' frames, and the streams of `source` beside stream
+    `video`. Raises UnwritableVideo, FFmpegError and OSError."""
+    import av
+
+    pictures = _Pictures(parts, plan.time_base, excerpt)
+    with ExitStack() as stack:
+        container = stack.enter_context(open_video(source))
+        first = stack.enter_context(av.open(str(parts.path(parts.finished[0]))))
+        options = _muxer_options(container, carrying, MUXERS[result.suffix.lower()], plan, pictures)
+        output = stack.enter_context(av.open(str(result), "w", format=MUXERS[result.suffix.lower()], options=options))
+        output.metadata.update(carried_metadata(container.metadata, changed=False))
+        streams = _add_streams(output, container, first.streams.video[0], carrying, plan)
+        if chapters := _chapters(container, excerpt):
+            output.set_chapters(cast("Any", chapters))
+        encoded = ((time, packet) for time, packet in pictures.packets(streams.video))
+        others = _other_packets(container, streams, excerpt)
+        for _, packet in heapq.merge(encoded, others, key=lambda item: item[0]):
+            output.mux(packet)
+
+
+@dataclass(frozen=True)
+class _Streams:
+    video: VideoStream
+    copies: dict[int, Stream]  # by the input's index
+    converted: dict[int, SubtitleConverter]
+
+
+Timed = tuple[Fraction, "Packet[Any]"]  # with its decoding time in seconds
+
+
+class _Pictures:
+    """The encoded frames of all parts, with their times put right."""
+
+    def __init__(self, parts: Parts, time_base: Fraction, excerpt: Excerpt | None) -> None:
+        self._parts, self._time_base = parts, time_base
+        offset = 0 if excerpt is None else round(excerpt.start / time_base)
+        self.pts = [pts - offset for part in parts.finished for pts in part.pts]
+        self._durations = [duration for part in parts.finished for duration in part.durations]
+        self._places = [part.first + rank for part in parts.finished for rank in _ranks(parts.path(part))]
+        if len(self._places) != len(self.pts):
+            raise UnwritableVideo(
+                f"the finished parts have {len(self._places)} frames instead of {len(self.pts)}; "
+                f"remove {parts.folder} and run again"
+            )
+        delay = max(index - place for index, place in enumerate(self._places))
+        step = self._durations[0] or 1
+        self._dts = [self.pts[0] - (delay - index) * step for index in range(delay)] + self.pts
+
+    def packets(self, stream: VideoStream) -> Iterator[Timed]:
+        import av
+
+        index, extradata = 0, None
+        for part in self._parts.finished:
+            with av.open(str(self._parts.path(part))) as container:
+                own = container.streams.video[0]
+                extradata = extradata or own.codec_context.extradata
+                if own.codec_context.extradata != extradata:
+                    raise UnwritableVideo(
+                        f"the finished parts are of encoders that differ; remove {self._parts.folder} and run again"
+                    )
+                for packet in container.demux(own):
+                    if not packet.size:
+                        continue
+                    place = self._places[index]
+                    packet.time_base = self._time_base
+                    packet.pts, packet.dts = self.pts[place], self._dts[index]
+                    packet.duration = self._durations[place]
+                    packet.stream = stream
+                    yield self._dts[index] * self._time_base, packet
+                    index += 1
+
+
+def _ranks(part: Path) -> list[int]:
+    """For each packet of a part, in decoding order: the place of its frame in the order shown."""
+    import av
+
+    with av.open(str(part)) as container:
+        pts = [packet.pts for packet in container.demux(video=0) if packet.size]
+    order = np.argsort(np.array(pts, np.int64), kind="stable")
+    ranks = np.empty(len(pts), np.int64)
+    ranks[order] = np.arange(len(pts))
+    return [int(rank) for rank in ranks]
+
+
+def _muxer_options(
+    container: InputContainer, carrying: Carrying, muxer: str, plan: EncoderPlan, pictures: _Pictures
+) -> dict[str, str]:
+    """So that every time is stored as it is."""
+    if muxer not in ("mp4", "mov"):
+        return {"avoid_negative_ts": "disabled"}  # no stream is moved for the sake of another
+    options = {"movflags": carrying.movflags}
+    bases = [rational(container.streams[c.index].time_base) for c in carrying.streams if c.how is not How.CONVERT]
+    options["video_track_timescale"] = str(plan.time_base.denominator)
+    # A stream that begins late waits in an "empty edit", counted in the movie's time scale: 1 ms unless said.
+    if pictures.pts[0] or any((stream.start_time or 0) > 0 for stream in container.streams):
+        options["movie_timescale"] = str(_common([1000, *(base.denominator for base in bases if base is not None)]))
+    return options
+
+
+def _common(scales: list[int]) -> int:
+    """The least common multiple, as far as the field holds it."""
+    common = scales[0]
+    for scale in scales[1:]:
+        together = math.lcm(common, scale)
+        common = together if together <= LARGEST_TIMESCALE else common
+    return common
+
+
+def _add_streams(
+    output: OutputContainer, container: InputContainer, encoded: VideoStream, carrying: Carrying, plan: EncoderPlan
+) -> _Streams:
+    """All streams of the result, in the input's order."""
+    video: VideoStream | None = None
+    copies: dict[int, Stream] = {}
+    converted: dict[int, SubtitleConverter] = {}
+    for carried in carrying.streams:
+        source = container.streams[carried.index]
+        match carried.how:
+            case How.VIDEO:
+                new: Stream = output.add_stream_from_template(encoded, opaque=True)
+                video = cast("VideoStream", new)
+                _dress(video, plan)
+            case How.COPY:
+                new = output.add_stream_from_template(source, opaque=True)
+                copies[carried.index] = new
+            case How.CONVERT:
+                converter = SubtitleConverter(output, source, carried.codec)
+                converted[carried.index], new = converter, converter.stream
+            case How.ATTACH_COVER:
+                _attach_cover(output, container, source)
+                continue
+        new.metadata.update(carried_metadata(source.metadata, changed=carried.how is How.VIDEO))
+        new.disposition = source.disposition
+    assert video is not None
+    return _Streams(video, copies, converted)
+
+
+def _dress(stream: VideoStream, plan: EncoderPlan) -> None:
+    """What the container says about the pictures; their colour comes with the parts."""
+    context = stream.codec_context
+    stream.time_base = plan.time_base
+    context.framerate = plan.rate
+    if plan.codec_tag is not None:
+        context.codec_tag = plan.codec_tag
+    if plan.pixel_aspect is not None:
+        context.sample_aspect_ratio = plan.pixel_aspect
+    if plan.display_matrix is not None:
+        stream.set_display_matrix(plan.display_matrix)
+
+
+def _attach_cover(output: OutputContainer, container: InputContainer, source: Stream) -> None:
+    for packet in container.demux(source):
+        if packet.size:
+            kind = COVER_TYPES.get(source.codec_context.name, "image/jpeg")
+            name = source.metadata.get("filename", f"cover.{kind.removeprefix('image/').replace('jpeg', 'jpg')}")
+            output.add_attachment(name, source.metadata.get("mimetype", kind), bytes(packet))
+            break
+    container.seek(0)
+
+
+def _chapters(container: InputContainer, excerpt: Excerpt | None) -> list[dict[str, Any]]:
+    chapters = [dict(chapter) for chapter in container.chapters()]
+    if excerpt is None:
+        return chapters
+    kept = []
+    for chapter in chapters:
+        base = rational(chapter["time_base"]) or Fraction(1)
+        start, end = chapter["start"] * base, chapter["end"] * base
+        last = end if excerpt.end is None else min(end, excerpt.end)
+        if last > excerpt.start and start < last:
+            chapter["start"] = round((max(start, excerpt.start) - excerpt.start) / base)
+            chapter["end"] = round((last - excerpt.start) / base)
+            kept.append(chapter)
+    return kept
+
+
+def _other_packets(container: InputContainer, streams: _Streams, excerpt: Excerpt | None) -> Iterator[Timed]:
+    """The packets of all other streams, untouched but for where they go, in the file's order."""
+    wanted = [container.streams[index] for index in (*streams.copies, *streams.converted)]
+    if not wanted:
+        return
+    latest: dict[int, Fraction] = {}
+    for packet in container.demux(wanted):
+        base = rational(packet.time_base)
+        if not packet.size or base is None:
+            continue
+        index = packet.stream_index
+        if packet.dts is None:  # a cover has no time; some containers do not store decoding times
+            packet.dts = packet.pts = packet.pts or 0
+        if excerpt is not None and not _move(packet, base, excerpt):
+            continue
+        time = max(packet.dts * base, latest.get(index, Fraction(-(2**62))))
+        latest[index] = time
+        if index in streams.copies:
+            packet.stream = streams.copies[index]
+            yield time, packet
+        else:
+            yield from ((time, new) for new in streams.converted[index].convert(packet))
+
+
+def _move(packet: Packet[Any], base: Fraction, excerpt: Excerpt) -> bool:
+    """Move a packet to the excerpt's clock; False when it lies outside. A cover belongs to every excerpt."""
+    from sr_batch.videos.source import is_cover
+
+    if is_cover(packet.stream):
+        return True
+    pts = packet.pts if packet.pts is not None else packet.dts
+    if pts is None or not excerpt.covers(pts * base):
+        return False
+    offset = round(excerpt.start / base)
+    packet.pts = pts - offset
+    packet.dts = (packet.dts if packet.dts is not None else pts) - offset
+    return True

@@ -1,0 +1,307 @@
+"""One video, from file to file.
+
+    decode ──▶ RGB ──▶ engine ──▶ YUV ──▶ encode ──▶ parts ──join──▶ result, verified, renamed
+    thread     thread  (caller)   thread  thread
+
+A few frames wait between two stages, so memory does not grow with the video. Whatever ends the work, the part in work
+is finished and kept, and the same call goes on after it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sr_batch.errors import UnreadableVideo, UnwritableVideo
+from sr_batch.tiles import plan_tiles
+from sr_batch.videos.carrying import MUXERS, plan_carrying
+from sr_batch.videos.colour import Raster, from_rgb, to_rgb
+from sr_batch.videos.encoding import EncoderPlan, EncodingOptions, Output, plan_encoding
+from sr_batch.videos.flow import Consumer, running_ahead
+from sr_batch.videos.frames import BadFrame, OnBadFrame, Shown, read_frames
+from sr_batch.videos.inference import Stream, upscale_frames
+from sr_batch.videos.inspecting import VideoFacts, inspect_video
+from sr_batch.videos.joining import Excerpt, join
+from sr_batch.videos.part_writer import PartWriter, writing
+from sr_batch.videos.parts import Parts, open_parts, remove_parts
+from sr_batch.videos.picture import Picture
+from sr_batch.videos.source import open_video
+from sr_batch.videos.timeline import Placing
+from sr_batch.videos.verifying import Verified, verify
+from sr_train.atomic_file import atomic_file
+
+__all__ = ["PartRule", "VideoDone", "VideoSettings", "upscale_video"]
+
+Pixels = NDArray[Any]
+ROOM = 2  # frames that wait between two stages
+ROOM_DEEP = 1  # of those, where a frame has four bytes a sample
+SAMPLED_ROWS = 16  # every so many rows are compared first
+
+
+@dataclass(frozen=True)
+class PartRule:
+    """When a part is finished: after `frames`, or, once it has `least`, after `seconds` of work."""
+
+    frames: int = 250  # as far apart as encoders put keyframes by themselves
+    least: int = 24
+    seconds: float = 60.0  # of work that a kill may lose
+
+
+@dataclass(frozen=True)
+class VideoSettings:
+    """How videos are upscaled and written."""
+
+    scale: int
+    tile: int  # LR pixels, window side
+    halo: int  # LR pixels
+    batch: int = 1  # tiles in one engine call
+    fixed_tile: bool = False  # the engine is fastest at windows of exactly `tile`
+    encoding: EncodingOptions = field(default=EncodingOptions())
+    stream: int | None = None  # which of the video streams, from 0; None: the first
+    on_bad_frame: OnBadFrame = OnBadFrame.REPEAT
+    start: Fraction | None = None  # seconds from the first frame; None: the first
+    end: Fraction | None = None  # None: the last
+    keep_mtime: bool = True  # results have the modification time of their inputs
+    part: PartRule = field(default=PartRule())
+
+
+@dataclass(frozen=True)
+class VideoDone:
+    """What came of a video."""
+
+    frames: int
+    repeated: int  # frames that could not be decoded: the one before is shown
+    damaged: int  # frames that were decoded in part
+    resumed: int  # frames that an earlier run had finished
+    verified: Verified
+    warnings: tuple[str, ...]  # sentences
+
+
+Progress = Callable[[int, int], None]  # (frames done, of how many)
+
+
+def upscale_video(
+    source: Path,
+    target: Path,
+    stream: Stream,
+    settings: VideoSettings,
+    content: tuple[str, str],
+    progress: Progress = lambda _done, _total: None,
+    before_rename: Callable[[Path], None] = lambda _: None,
+    facts: VideoFacts | None = None,
+) -> VideoDone:
+    """Upscale `source` to `target`, whose suffix says the container, with the engine's `stream`.
+
+    `stream` takes uint8 [n, h, w, 3] for 8-bit videos, float32 in [0, 1] for deeper ones. `content`: sha256 of the
+    input file, and a key of the model and precision. `before_rename` gets the complete, verified file. Raises
+    VideoError; finished parts stay, whatever is raised.
+    """
+    facts = facts or inspect_video(source, settings.stream)
+    plan = _plan(facts, settings, target)
+    job = _Job(source, facts, plan, settings)
+    with open_parts(target, _key(content, plan, settings)) as parts:
+        resumed = parts.frames
+        _make_parts(job, stream, parts, target, progress)
+        with open_video(source) as container:
+            carrying = plan_carrying(container, container.streams[facts.stream], MUXERS[target.suffix.lower()])
+        with writing(target), atomic_file(target, sweep=False) as partial:
+            join(source, facts.stream, parts, plan, carrying, partial, job.excerpt)
+            pts = tuple(at for part in parts.finished for at in part.pts)
+            verified = verify(source, partial, plan, pts, carrying, job.excerpt)
+            if settings.keep_mtime:
+                times = source.stat()
+                os.utime(partial, ns=(times.st_atime_ns, times.st_mtime_ns))
+            before_rename(partial)
+        repeated = sum(part.repeated for part in parts.finished)
+        damaged = sum(part.damaged for part in parts.finished)
+    remove_parts(target)
+    warnings = (*facts.timeline.warnings, *plan.notes, *carrying.notes, *_bad_frames(repeated, damaged), *verified.notes)
+    return VideoDone(verified.frames, repeated, damaged, resumed, verified, warnings)
+
+
+@dataclass(frozen=True)
+class _Job:
+    source: Path
+    facts: VideoFacts
+    plan: EncoderPlan
+    settings: VideoSettings
+
+    @property
+    def wanted(self) -> range:
+        """Places on the timeline."""
+        return self.facts.timeline.frames_between(self.settings.start, self.settings.end)
+
+    @property
+    def excerpt(self) -> Excerpt | None:
+        if self.settings.start is None and self.settings.end is None:
+            return None
+        timeline = self.facts.timeline
+        wanted = self.wanted
+        if not wanted:
+            raise UnreadableVideo(f"has no frame in the range; it is {float(timeline.seconds()):.2f} s long")
+        end = int(timeline.pts[wanted.stop]) * timeline.time_base if wanted.stop < len(timeline) else None
+        return Excerpt(int(timeline.pts[wanted.start]) * timeline.time_base, end)
+
+
+def _plan(facts: VideoFacts, settings: VideoSettings, target: Path) -> EncoderPlan:
+    output = Output(
+        container=MUXERS[target.suffix.lower()].replace("matroska", "mkv"),
+        height=facts.picture.height * settings.scale,
+        width=facts.picture.width * settings.scale,
+        time_base=facts.timeline.time_base,
+        rate=facts.rate,
+        source_codec=facts.codec,
+    )
+    return plan_encoding(settings.encoding, facts.picture, output)
+
+
+def _key(content: tuple[str, str], plan: EncoderPlan, settings: VideoSettings) -> str:
+    """Of all that shapes the frames. Parts of other FFmpeg versions are not joined: their headers may differ."""
+    import av
+
+    shaping = [*content, repr(plan), settings.scale, settings.halo, settings.stream, settings.on_bad_frame]
+    shaping += [str(settings.start), str(settings.end), av.__version__, str(av.library_versions)]
+    return hashlib.sha256(json.dumps(shaping).encode()).hexdigest()
+
+
+def _bad_frames(repeated: int, damaged: int) -> list[str]:
+    said = [f"{repeated} frames could not be decoded; the frame before is shown instead"] if repeated else []
+    return said + ([f"{damaged} frames are damaged; they show what could be decoded"] if damaged else [])
+
+
+def _make_parts(job: _Job, stream: Stream, parts: Parts, target: Path, progress: Progress) -> None:
+    """All frames that are not in finished parts yet."""
+    picture, wanted = job.facts.picture, job.wanted
+    done, total = parts.frames, len(job.wanted)
+    progress(done, total)
+    if job.facts.timeline.placing is not Placing.FREE and done == total:
+        return
+    settings = job.settings
+    tiles = plan_tiles(picture.height, picture.width, settings.tile, settings.halo, settings.fixed_tile)
+    room = ROOM_DEEP if picture.deep else ROOM
+    with (
+        open_video(job.source) as container,
+        running_ahead(_shown(job, container, wanted, done), room, "decode") as shown,
+        running_ahead(_rasters(shown, picture), room, "to RGB") as rasters,
+        Consumer(lambda items: _encode(items, job, parts, target, room), room, "encode") as encoder,
+    ):
+        frames = ((raster, None if raster.repeat else raster.raster.rgb) for raster in rasters)
+        for item, large in upscale_frames(frames, stream, tiles, settings.scale, settings.batch):
+            encoder.put(_Upscaled(item.shown, large, item.raster.alpha))
+            done += 1
+            progress(done, max(done, total))
+
+
+def _shown(job: _Job, container: Any, wanted: range, done: int) -> Iterator[Shown]:
+    """The frames of the job from number `done` on, all of one size."""
+    timeline, picture = job.facts.timeline, job.facts.picture
+    video = container.streams[job.facts.stream]
+    if timeline.placing is Placing.FREE:  # places are not known before: everything is decoded, the time decides
+        first, last = timeline.pts[wanted.start], timeline.pts[wanted.stop - 1]
+        everything = read_frames(container, video, timeline, 0, job.settings.on_bad_frame)
+        chosen = (s for s in everything if first <= s.pts and (wanted.stop == len(timeline) or s.pts <= last))
+        frames: Iterable[Shown] = islice(chosen, done, None)
+    else:
+        begin = wanted.start + done
+        frames = islice(
+            read_frames(container, video, timeline, begin, job.settings.on_bad_frame), max(0, len(wanted) - done)
+        )
+    for shown in frames:
+        if (shown.frame.height, shown.frame.width) != picture.size:
+            raise UnreadableVideo(
+                f"changes its size at frame {shown.index}, from {picture.width}x{picture.height} to "
+                f"{shown.frame.width}x{shown.frame.height}; cut it there into two videos"
+            )
+        yield shown
+
+
+@dataclass(frozen=True)
+class _Input:
+    shown: Shown
+    raster: Raster
+    repeat: bool  # the same pixels as the frame before
+
+
+@dataclass(frozen=True)
+class _Upscaled:
+    shown: Shown
+    rgb: Pixels  # the same array as before for a repeat
+    alpha: Pixels | None  # as it was decoded, not upscaled yet
+
+
+def _rasters(frames: Iterable[Shown], picture: Picture) -> Iterator[_Input]:
+    before: _Input | None = None
+    for shown in frames:
+        if before is not None and shown.bad is BadFrame.REPEATED and shown.frame is before.shown.frame:
+            before = _Input(shown, before.raster, repeat=True)
+        else:
+            raster = to_rgb(shown.frame, picture)
+            before = _Input(shown, raster, before is not None and _equal(raster, before.raster))
+        yield before
+
+
+def _equal(one: Raster, other: Raster) -> bool:
+    pairs = [(one.rgb, other.rgb), (one.alpha, other.alpha)]
+    for a, b in pairs:
+        if a is None or b is None:
+            if a is not b:
+                return False
+        elif not np.array_equal(a[::SAMPLED_ROWS], b[::SAMPLED_ROWS]) or not np.array_equal(a, b):
+            return False
+    return True
+
+
+def _encode(items: Iterator[_Upscaled], job: _Job, parts: Parts, target: Path, room: int) -> None:
+    """In a thread: frames into parts. A part that is begun is finished when the frames end, however they end."""
+    rule, writer, begun = job.settings.part, None, 0.0
+    suffix = target.suffix.lower()
+    with running_ahead(_frames(items, job), room, "from RGB") as frames:
+        for shown, frame in frames:
+            if writer is None:
+                writer, begun = PartWriter(parts.next_file(suffix), job.plan, parts.frames), time.monotonic()
+            writer.add(shown, frame)
+            long = writer.frames >= rule.least and time.monotonic() - begun >= rule.seconds
+            if writer.frames >= rule.frames or long:
+                _add(parts, writer, target)
+                writer = None
+    if writer is not None:
+        _add(parts, writer, target)
+
+
+def _add(parts: Parts, writer: PartWriter, target: Path) -> None:
+    part = writer.finish()
+    with writing(target):
+        parts.add(part)
+
+
+def _frames(items: Iterator[_Upscaled], job: _Job) -> Iterator[tuple[Shown, Any]]:
+    """Upscaled pictures as frames of the encoder's format. A repeat is the same frame again."""
+    before: _Upscaled | None = None
+    frame: Any = None
+    for item in items:
+        if before is None or item.rgb is not before.rgb or item.alpha is not before.alpha:
+            alpha = None if item.alpha is None else _large_alpha(item.alpha, job.settings.scale)
+            frame = from_rgb(Raster(item.rgb, alpha), job.plan.pixel_format, job.plan.colour)
+        before = item
+        yield item.shown, frame
+
+
+def _large_alpha(alpha: Pixels, scale: int) -> Pixels:
+    """Lanczos, as for photos."""
+    import cv2
+
+    if alpha.min() == alpha.max():
+        return np.full((alpha.shape[0] * scale, alpha.shape[1] * scale), alpha.flat[0], alpha.dtype)
+    large = cv2.resize(alpha, None, fx=scale, fy=scale, interpolation=cv2.INTER_LANCZOS4)
+    return np.clip(large, 0, 255 if alpha.dtype == np.uint8 else 1).astype(alpha.dtype)
