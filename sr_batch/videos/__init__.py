@@ -1,7 +1,20 @@
-"""Videos in and out.
+"""Videos in and out: `upscaling.upscale_video` is the whole of it.
 
-picture.py   what a video's pictures are: size, samples, colour, aspect, rotation, HDR
-siting.py    where its chroma samples lie
-colour.py    decoded frame <-> RGB array, exactly
-encoding.py  options + picture + container -> which encoder, how set
+source.py       a file opened; what is no video is refused
+timeline.py     when each frame is shown, read from the packets
+frames.py       the decoded frames, each in its place
+inspecting.py   all of that which is known before the work
+inference.py    frames through the engine, one stream of tiles
+flow.py         stages in threads, with bounded queues
+part_writer.py  frames encoded into a finished part
+parts.py        the parts on disk, and their journal
+carrying.py     which other streams go into the result, and how
+subtitles.py    text subtitles from one format into another
+joining.py      parts and copied streams become the result
+verifying.py    the result against its input
+
+picture.py      what a video's pictures are: size, samples, colour, aspect, rotation, HDR
+siting.py       where its chroma samples lie
+colour.py       decoded frame <-> RGB array, exactly
+encoding.py     options + picture + container -> which encoder, how set
 """

@@ -94,7 +94,9 @@ def is_remade(stream: Stream, muxer: str) -> bool:
 
     The muxer makes them anew.
     """
-    return muxer in ("mp4", "mov") and stream.type == "data" and (stream.name == "bin_data" or TIMECODE in stream.metadata)
+    return (
+        muxer in ("mp4", "mov") and stream.type == "data" and (stream.name == "bin_data" or TIMECODE in stream.metadata)
+    )
 
 
 def _carried(stream: Stream, muxer: str) -> Carried | None:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sr_batch.errors import UnreadablePhoto
+from sr_batch.errors import UnreadableVideo
 from sr_batch.videos.chroma import enlarge, shrink
 from sr_batch.videos.picture import Colour, Matrix, Picture, Samples
 from sr_batch.videos.planes import Plane, planar_format, planes_of, planes_to_fill
@@ -50,9 +50,9 @@ class Raster:
 
 
 def check_colour(picture: Picture) -> None:
-    """UnreadablePhoto if the video's matrix is one that cannot be converted (YCgCo, ICtCp, derived from primaries)."""
+    """UnreadableVideo if the video's matrix is one that cannot be converted (YCgCo, ICtCp, derived from primaries)."""
     if not picture.samples.rgb and picture.colour.matrix not in LUMA_WEIGHTS:
-        raise UnreadablePhoto(
+        raise UnreadableVideo(
             f"its colour matrix (code {picture.colour.matrix}) is not one of BT.601, BT.709 and BT.2020: convert it "
             "first, as with ffmpeg -vf scale=out_color_matrix=bt709"
         )

@@ -1,7 +1,7 @@
 """Stages of work in threads of their own, with bounded queues between them.
 
-    with running_ahead(decode(), 2, "decode") as frames:     items are made while earlier ones are used
-    with Consumer(encode, 2, "encode") as consumer:          what is put is used while the next is made
+with running_ahead(decode(), 2, "decode") as frames:     items are made while earlier ones are used
+with Consumer(encode, 2, "encode") as consumer:          what is put is used while the next is made
 """
 
 from __future__ import annotations

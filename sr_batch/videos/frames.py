@@ -100,7 +100,9 @@ def _decoding_start(timeline: Timeline, start: int) -> int | None:
     return int(timeline.decodable[before]) if before > 0 else None
 
 
-def _decoded(container: InputContainer, stream: VideoStream, seek_to: int | None = None) -> Iterator[VideoFrame | _Lost]:
+def _decoded(
+    container: InputContainer, stream: VideoStream, seek_to: int | None = None
+) -> Iterator[VideoFrame | _Lost]:
     """What the decoder gives, in its order. A file that ends badly just ends: the timeline knows what is missing."""
     from av.stream import Discard
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from sr_batch.videos.colour import check_colour
 from sr_batch.videos.frames import first_frame
 from sr_batch.videos.picture import Picture, read_picture
 from sr_batch.videos.source import open_video, pick_stream, rational, refuse_encrypted
@@ -31,7 +32,7 @@ class VideoFacts:
 def inspect_video(path: Path, number: int | None = None) -> VideoFacts:
     """Read all packets and decode one frame of a video's stream (`number` among its video streams; None: the first).
 
-    Raises UnreadableVideo.
+    Raises UnreadableVideo, also for pictures whose colours cannot be converted.
     """
     with open_video(path) as container:
         stream = pick_stream(container, number)
@@ -42,6 +43,7 @@ def inspect_video(path: Path, number: int | None = None) -> VideoFacts:
     with open_video(path) as container:
         stream = pick_stream(container, number)
         picture = read_picture(stream, first_frame(container, stream))
+        check_colour(picture)
         rate = rational(stream.average_rate) or rational(stream.guessed_rate) or USUAL_RATE
         return VideoFacts(
             stream.index, container.format.name, stream.codec_context.name, rate or USUAL_RATE, timeline, picture

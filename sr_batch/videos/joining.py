@@ -48,15 +48,14 @@ class Excerpt:
 
 def join(
     source: Path,
-    video: int,
     parts: Parts,
     plan: EncoderPlan,
     carrying: Carrying,
     result: Path,
     excerpt: Excerpt | None = None,
 ) -> None:
-    """Write `result` (its suffix says the container): the parts' frames, and the streams of `source` beside stream
-    `video`. Raises UnwritableVideo, FFmpegError and OSError."""
+    """Write `result` (its suffix says the container): the parts' frames, and beside them what of `source` is
+    carried. Raises UnwritableVideo, FFmpegError and OSError."""
     import av
 
     pictures = _Pictures(parts, plan.time_base, excerpt)
@@ -216,13 +215,13 @@ def _attach_cover(output: OutputContainer, container: InputContainer, source: St
 
 
 def _chapters(container: InputContainer, excerpt: Excerpt | None) -> list[dict[str, Any]]:
-    chapters = [dict(chapter) for chapter in container.chapters()]
+    chapters: list[dict[str, Any]] = [dict(chapter) for chapter in container.chapters()]
     if excerpt is None:
         return chapters
     kept = []
     for chapter in chapters:
         base = rational(chapter["time_base"]) or Fraction(1)
-        start, end = chapter["start"] * base, chapter["end"] * base
+        start, end = int(chapter["start"]) * base, int(chapter["end"]) * base
         last = end if excerpt.end is None else min(end, excerpt.end)
         if last > excerpt.start and start < last:
             chapter["start"] = round((max(start, excerpt.start) - excerpt.start) / base)

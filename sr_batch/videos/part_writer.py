@@ -1,4 +1,4 @@
-"""Frames into one finished part: an encoder of its own, so that it begins at a keyframe and refers to nothing before."""
+"""Frames into one finished part: an encoder of its own, so it begins at a keyframe and refers to nothing before."""
 
 from __future__ import annotations
 

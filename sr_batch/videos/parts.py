@@ -77,7 +77,6 @@ class Parts:
         write_line(self._journal, {"part": len(self._found) - 1, **asdict(part)})
 
 
-
 def parts_folder(target: Path, key: str) -> Path:
     """Beside the result, hidden. Parts of other options have a folder of their own: a mistyped option loses nothing."""
     return target.with_name(f".{target.name}.{key[:8]}{ENDING}")

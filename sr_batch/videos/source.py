@@ -59,7 +59,9 @@ def pick_stream(container: InputContainer, number: int | None = None) -> VideoSt
     found = [stream for stream in container.streams.video if not is_cover(stream)]
     if not found:
         kinds = sorted({stream.type for stream in container.streams})
-        raise UnreadableVideo(f"has no video stream (only {', '.join(kinds) or 'nothing'}); there is nothing to upscale")
+        raise UnreadableVideo(
+            f"has no video stream (only {', '.join(kinds) or 'nothing'}); there is nothing to upscale"
+        )
     if number is not None and not 0 <= number < len(found):
         raise UnreadableVideo(f"has {len(found)} video stream(s), so --stream goes from 0 to {len(found) - 1}")
     stream = found[number or 0]

@@ -7,7 +7,6 @@ measured against: as many frames, each at the same time.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from fractions import Fraction
@@ -139,7 +138,7 @@ def _take(scan: _Scan, packet: Packet[Stream], stream: VideoStream) -> None:
 
 
 def _is_hidden(packet: Packet[Stream], stream: VideoStream) -> bool:
-    """VP8 stores frames that are only referred to as packets; bit 4 of the first byte is `show_frame` (RFC 6386, 9.1)."""
+    """VP8 stores frames that are only referred to as packets: bit 4 of the first byte is `show_frame` (RFC 6386)."""
     return stream.codec_context.name in ("vp8", "libvpx") and not bytes(packet)[0] >> 4 & 1
 
 
@@ -178,4 +177,3 @@ def _said_end(container: InputContainer) -> Fraction | None:
         return None
     start = container.start_time or 0
     return Fraction(container.duration + start, 1_000_000)
-

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sr_batch.errors import UnreadableVideo, UnwritableVideo
+from sr_batch.errors import UnreadableVideo
 from sr_batch.tiles import plan_tiles
 from sr_batch.videos.carrying import MUXERS, plan_carrying
 from sr_batch.videos.colour import Raster, from_rgb, to_rgb
@@ -116,7 +116,7 @@ def upscale_video(
         with open_video(source) as container:
             carrying = plan_carrying(container, container.streams[facts.stream], MUXERS[target.suffix.lower()])
         with writing(target), atomic_file(target, sweep=False) as partial:
-            join(source, facts.stream, parts, plan, carrying, partial, job.excerpt)
+            join(source, parts, plan, carrying, partial, job.excerpt)
             pts = tuple(at for part in parts.finished for at in part.pts)
             verified = verify(source, partial, plan, pts, carrying, job.excerpt)
             if settings.keep_mtime:
@@ -126,7 +126,13 @@ def upscale_video(
         repeated = sum(part.repeated for part in parts.finished)
         damaged = sum(part.damaged for part in parts.finished)
     remove_parts(target)
-    warnings = (*facts.timeline.warnings, *plan.notes, *carrying.notes, *_bad_frames(repeated, damaged), *verified.notes)
+    warnings = (
+        *facts.timeline.warnings,
+        *plan.notes,
+        *carrying.notes,
+        *_bad_frames(repeated, damaged),
+        *verified.notes,
+    )
     return VideoDone(verified.frames, repeated, damaged, resumed, verified, warnings)
 
 
@@ -190,11 +196,15 @@ def _make_parts(job: _Job, stream: Stream, parts: Parts, target: Path, progress:
     settings = job.settings
     tiles = plan_tiles(picture.height, picture.width, settings.tile, settings.halo, settings.fixed_tile)
     room = ROOM_DEEP if picture.deep else ROOM
+
+    def encode(items: Iterator[_Upscaled]) -> None:
+        _encode(items, job, parts, target, room)
+
     with (
         open_video(job.source) as container,
         running_ahead(_shown(job, container, wanted, done), room, "decode") as shown,
         running_ahead(_rasters(shown, picture), room, "to RGB") as rasters,
-        Consumer(lambda items: _encode(items, job, parts, target, room), room, "encode") as encoder,
+        Consumer(encode, room, "encode") as encoder,
     ):
         frames = ((raster, None if raster.repeat else raster.raster.rgb) for raster in rasters)
         for item, large in upscale_frames(frames, stream, tiles, settings.scale, settings.batch):

@@ -168,9 +168,9 @@ def _compare_stream(carried: Carried, old: Stream, new: Stream) -> list[str]:
         differences.append(f"the attachment {old.metadata.get('filename', old.index)} is not the input's")
     if old.type != new.type and carried.how is not How.ATTACH_COVER:
         differences.append(f"{name} became a {new.type} stream")
-    if carried.how is How.COPY and old.codec_context is not None and new.codec_context is not None:
-        if old.codec_context.name != new.codec_context.name:
-            differences.append(f"{name} became {new.codec_context.name}")
+    codecs = [getattr(stream.codec_context, "name", None) for stream in (old, new)]  # None: FFmpeg does not know it
+    if carried.how is How.COPY and codecs[0] != codecs[1]:
+        differences.append(f"{name} became {codecs[1]}")
     if old.metadata.get(TIMECODE) != new.metadata.get(TIMECODE):
         differences.append(f"the timecode of {name} is {new.metadata.get(TIMECODE)}")
     language, found = old.metadata.get("language", "und"), new.metadata.get("language", "und")
@@ -181,7 +181,10 @@ def _compare_stream(carried: Carried, old: Stream, new: Stream) -> list[str]:
 
 def _compare_picture(video: VideoStream | Stream, plan: EncoderPlan) -> list[str]:
     context: Any = video.codec_context
-    found = {"size": (context.height, context.width), "pixel aspect": rational(getattr(video, "sample_aspect_ratio", None)) or Fraction(1)}
+    found = {
+        "size": (context.height, context.width),
+        "pixel aspect": rational(getattr(video, "sample_aspect_ratio", None)) or Fraction(1),
+    }
     wanted = {"size": (plan.height, plan.width), "pixel aspect": plan.pixel_aspect or Fraction(1)}
     return [f"the {name} is {found[name]} instead of {wanted[name]}" for name in wanted if found[name] != wanted[name]]
 
