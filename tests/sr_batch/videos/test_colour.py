@@ -10,7 +10,7 @@ import pytest
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from sr_batch.errors import UnreadablePhoto
+from sr_batch.errors import UnreadableVideo
 from sr_batch.videos.colour import Raster, check_colour, from_rgb, to_rgb
 from sr_batch.videos.picture import ChromaSiting, Colour, Matrix, Picture, Samples
 from sr_batch.videos.planes import planes_of
@@ -244,6 +244,6 @@ def test_floats_beyond_white_and_black_are_clipped() -> None:
 
 
 def test_a_matrix_that_cannot_be_converted_is_refused_with_the_way_out() -> None:
-    with pytest.raises(UnreadablePhoto, match="convert it first"):
+    with pytest.raises(UnreadableVideo, match="convert it first"):
         check_colour(picture_of("yuv444p", colour_of(Matrix.YCGCO)))
     check_colour(picture_of("gbrp", colour_of(Matrix.RGB)))
