@@ -1,0 +1,75 @@
+"""From the size that the network gives to the size that is wanted: antialiased, band by band.
+
+Lanczos with three lobes, widened by the factor when shrinking (Pillow's), which is what keeps fine detail from
+turning into moiré. Deeper than 8 bits, each channel is computed in float32 and rounded once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sr_batch.depth import Pixels, full_scale
+from sr_batch.photos.formats import Size
+
+__all__ = ["resize", "resize_bands"]
+
+LOBES = 3  # of Lanczos: input pixels on each side of an output pixel that it looks at, when nothing is shrunk
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom in input pixels, as Pillow has it
+
+
+def resize(pixels: Pixels, size: Size) -> Pixels:
+    """[h, w] or [h, w, channels] in any depth -> the same in this size."""
+    height, width = pixels.shape[:2]
+    return _resize(pixels, (0, 0, width, height), size)
+
+
+def resize_bands(bands: Iterable[Pixels], source: Size, target: Size) -> Iterator[Pixels]:
+    """Bands [rows, source.width, channels] of a picture, top down, become bands of the same picture in another size.
+
+    Equal to `resize` of the whole but for the last bit of the arithmetic. Holds the rows of one band and those that
+    its neighbours look at. Bands pass untouched where both sizes are the same.
+    """
+    if source == target:
+        yield from bands
+        return
+    step = source.height / target.height  # input rows to an output row
+    reach = LOBES * max(step, 1)  # input rows above and below an output row's centre
+    held: list[Pixels] = []
+    top = bottom = done = 0  # input rows that are held, output rows that are given out
+    for band in bands:
+        held.append(band)
+        bottom += len(band)
+        ready = target.height if bottom == source.height else math.floor((bottom - reach) / step - 0.5)
+        if ready <= done:
+            continue
+        rows = held[0] if len(held) == 1 else np.concatenate(held)
+        box = (0, done * step - top, source.width, min(ready * step - top, len(rows)))
+        yield _resize(rows, box, Size(ready - done, target.width))
+        done = ready
+        unused = max(0, math.floor((done + 0.5) * step - reach) - 1 - top)
+        held, top = [rows[unused:].copy()], top + unused  # a copy: the rest of the rows goes
+
+
+def _resize(pixels: Pixels, box: Box, size: Size) -> Pixels:
+    """The part `box` of an array in this size; pixels around the box are looked at where there are any."""
+    if pixels.dtype == np.uint8 and (pixels.ndim == 2 or pixels.shape[2] == 3):
+        image = Image.fromarray(pixels).resize((size.width, size.height), Image.Resampling.LANCZOS, box)
+        return np.asarray(image)
+    result: Pixels = np.empty((size.height, size.width, *pixels.shape[2:]), dtype=pixels.dtype)
+    for channel in np.ndindex(pixels.shape[2:]):
+        plane = pixels[(..., *channel)].astype(np.float32)
+        large = Image.fromarray(plane).resize((size.width, size.height), Image.Resampling.LANCZOS, box)
+        result[(..., *channel)] = _within(np.asarray(large), pixels.dtype)
+    return result
+
+
+def _within(plane: NDArray[np.float32], depth: np.dtype[np.uint8 | np.uint16 | np.float32]) -> Pixels:
+    """Lanczos overshoots at edges: clamped to the depth's range, integers rounded."""
+    clamped = np.clip(plane, 0, full_scale(depth))
+    return (np.rint(clamped) if depth.kind == "u" else clamped).astype(depth)
