@@ -9,6 +9,7 @@ from sr_batch.folders import Naming
 from sr_batch.options import Options
 from sr_batch.photos import AlphaChoice, IccChoice, PhotoFormat, PngLevel, ReadOptions, WriteOptions
 from sr_batch.pipeline import Settings
+from sr_batch.sizes import Scaled, SizePolicy, Target
 from sr_export.model import Model, find_model
 from sr_train.errors import UsageError
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from sr_export.onnx_file import OnnxFacts
     from sr_export.shape import BatchShape
 
-__all__ = ["chosen_halo", "chosen_model", "chosen_naming", "chosen_settings", "chosen_shape"]
+__all__ = ["chosen_halo", "chosen_model", "chosen_naming", "chosen_settings", "chosen_shape", "chosen_sizes"]
 
 FIXED_TILE = 256  # LR pixels: window side of engines that are built for one; not measured on a GPU
 MEGA = 1e6
@@ -35,9 +36,17 @@ def chosen_model(options: Options, say: Callable[[str], None]) -> Model:
     return blended_model(*find_ends(options.strength_base or BASE, top), options.strength, say)
 
 
+def chosen_sizes(options: Options) -> SizePolicy:
+    target: Target | None = options.target_size if options.scale is None else Scaled(options.scale)
+    return SizePolicy(target, options.skip_larger_than, int(options.max_output * MEGA))
+
+
 def chosen_naming(options: Options, scale: int) -> Naming:
+    """How results are named with a network of this scale: photos_x4, photos_x1.5, photos_long3840."""
     kinds = {kind.name.lower(): kind for kind in PhotoFormat} | {"jpg": PhotoFormat.JPEG}
-    return Naming(scale, options.output, options.suffix, kinds.get(options.format))
+    target = chosen_sizes(options).target_for(scale)
+    mark = f"_x{target.factor:g}" if isinstance(target, Scaled) else f"_{target}".replace("=", "")
+    return Naming(mark, options.output, options.suffix, kinds.get(options.format))
 
 
 def chosen_halo(wanted: str | int, facts: OnnxFacts) -> int:
@@ -71,6 +80,7 @@ def chosen_settings(options: Options, traits: Traits, halo: int) -> Settings:
         # An engine of one tile size was opened for what was asked, or for less where memory was short.
         tile=traits.tile if traits.fixed_tile else options.tile or max(traits.tile, 4 * halo),
         halo=halo,
+        sizes=chosen_sizes(options),
         batch=options.batch,
         read=ReadOptions(IccChoice(options.icc), options.strip, int(options.max_pixels * MEGA)),
         write=WriteOptions(options.quality, PngLevel(options.png_level)),

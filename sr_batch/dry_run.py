@@ -8,22 +8,27 @@ from sr_batch.errors import PhotoError
 from sr_batch.folders import WorkList
 from sr_batch.photos import check_size, probe
 from sr_batch.progress import printable
+from sr_batch.sizes import SizePolicy
 
 __all__ = ["dry_run"]
 
 MEGA = 1e6
 
 
-def dry_run(work: WorkList, scale: int, max_pixels: int, out: TextIO, *, overwrite: bool) -> bool:
+def dry_run(work: WorkList, sizes: SizePolicy, scale: int, max_pixels: int, out: TextIO, *, overwrite: bool) -> bool:
     """Say on `out` what would be done, one line a photo; only headers are read. Returns whether all of it can be."""
-    failed, pixels = len(work.failures), 0
+    failed, pixels, result_pixels = len(work.failures), 0, 0
     for path, reason in work.failures:
         print(f"cannot do: {printable(path)}: {reason}", file=out)
     for job in work.photos():
         names = f"{printable(job.source)} -> {printable(job.target)}"
         try:
             size = probe(job.source, max_pixels)
-            check_size(size.times(scale), job.format)
+            if (too_large := sizes.why_left_alone(size)) is not None:
+                print(f"would leave alone: {printable(job.source)}: {too_large}", file=out)
+                continue
+            result = sizes.result_of(size, scale)
+            check_size(result, job.format)
         except PhotoError as error:
             failed += 1
             print(f"cannot do: {printable(job.source)}: {error}", file=out)
@@ -31,7 +36,7 @@ def dry_run(work: WorkList, scale: int, max_pixels: int, out: TextIO, *, overwri
         if job.target.exists() and not overwrite:
             print(f"already there: {names}", file=out)
             continue
-        pixels += size.pixels
-        print(f"would do: {names} ({size} -> {size.times(scale)})", file=out)
-    print(f"{pixels / MEGA:.1f} MP would become {pixels * scale**2 / MEGA:.1f} MP; nothing was written", file=out)
+        pixels, result_pixels = pixels + size.pixels, result_pixels + result.pixels
+        print(f"would do: {names} ({size} -> {result})", file=out)
+    print(f"{pixels / MEGA:.1f} MP would become {result_pixels / MEGA:.1f} MP; nothing was written", file=out)
     return not failed

@@ -28,9 +28,9 @@ OTHER_VIDEO_SUFFIXES = (".avi",)  # read only; the result is an .mkv
 class Naming:
     """How results are named."""
 
-    scale: int  # the model's, for the default folder and suffix
+    mark: str  # "_x4": of the default folder and of results beside their inputs
     output: Path | None = None  # -o
-    suffix: str | None = None  # added to the stem; None: "_x4" for single files beside their input, else nothing
+    suffix: str | None = None  # added to the stem; None: the mark for single files beside their input, else nothing
     format: PhotoFormat | None = None  # None: the input's own
 
 
@@ -107,14 +107,12 @@ def _output_of(path: Path, inputs: Sequence[Path], naming: Naming) -> Path:
         return naming.output if naming.output is not None else path.parent
     absolute = path.resolve()
     if naming.output is None:
-        return absolute.parent / f"{absolute.name}_x{naming.scale}"
+        return absolute.parent / f"{absolute.name}{naming.mark}"
     output = naming.output / absolute.name if len(inputs) > 1 else naming.output
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file; name a folder for the results of {path}")
     if output.resolve() == absolute and not naming.suffix:
-        raise UsageError(
-            f"the output folder {output} is the input folder; name another, or add --suffix _x{naming.scale}"
-        )
+        raise UsageError(f"the output folder {output} is the input folder; name another, or add --suffix {naming.mark}")
     return output
 
 
@@ -150,7 +148,7 @@ def _walk(folder: Path, work: WorkList, skip: set[Path]) -> Iterator[Path]:
 
 
 def _file_job(path: Path, output: Path, naming: Naming) -> Job:
-    suffix = naming.suffix if naming.suffix is not None else "" if naming.output else f"_x{naming.scale}"
+    suffix = naming.suffix if naming.suffix is not None else "" if naming.output else naming.mark
     job = _job(path, output, naming, suffix)
     if job is None:
         raise UsageError(f"{path}: is neither a photo nor a video by its name; see sr-batch --help for the formats")

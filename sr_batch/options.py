@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from sr_batch.sizes import Limit, parse_limit
+
 __all__ = ["Options", "parse_options"]
 
 ENGINES = ("auto", "torch", "onnx", "openvino", "trt", "rtx")
@@ -31,8 +33,11 @@ class Options:
     retry_failed: bool
     dry_run: bool
 
-    scale: int | None  # None: the model's
+    scale: float | None  # None: the model's
+    target_size: Limit | None  # not together with scale
+    skip_larger_than: Limit | None
     max_pixels: float  # megapixels of a photo
+    max_output: float  # megapixels of a result
 
     format: str
     quality: int  # 1 to 100
@@ -97,8 +102,17 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
 
 def _add_sizes(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("-s", "--scale", type=_whole, help="refuse to run unless the model upscales by this much")
+    size = group.add_mutually_exclusive_group()
+    size.add_argument(
+        "-s", "--scale", type=_factor, metavar="N", help="enlarge this many times: 4, 3, 2, 1.5 (the model's)"
+    )
+    size.add_argument(
+        "--target-size", type=_limit, metavar="WxH|long=N|mp=N",
+        help="enlarge to what fits into W x H pixels, to a longest side of N, or to N megapixels",
+    )  # fmt: skip
+    add("--skip-larger-than", type=_limit, metavar="WxH|long=N|mp=N", help="leave photos alone that are larger already")
     add("--max-pixels", type=_megapixels, default=500.0, metavar="MP", help="refuse larger photos undecoded (500)")
+    add("--max-output", type=_megapixels, default=8000.0, metavar="MP", help="refuse to make larger results (8000)")
 
 
 def _add_results(group: argparse._ArgumentGroup) -> None:
@@ -147,6 +161,23 @@ def _whole(text: str) -> int:
     if not value.isdecimal():
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
     return int(value)
+
+
+def _factor(text: str) -> float:
+    try:
+        value = float(text.removesuffix("x"))
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
+    return value
+
+
+def _limit(text: str) -> Limit:
+    try:
+        return parse_limit(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _positive(text: str) -> int:

@@ -22,10 +22,10 @@ from typing import IO, Any
 from urllib.parse import quote
 
 from sr_batch.errors import UnreadablePhoto
+from sr_batch.events import Summary
 from sr_batch.folders import PhotoJob
 from sr_batch.glimpse import Glimpse, Look, glimpse_of_files
 from sr_batch.photos import Photo, Size
-from sr_batch.pipeline import Summary
 from sr_batch.progress import printable
 from sr_batch.upscale import Band
 from sr_train.atomic_file import atomic_file
@@ -146,19 +146,19 @@ def _assemble(file: IO[bytes], cards: IO[bytes], title: str, totals: str) -> Non
 
 def _title(facts: Record, summary: Summary) -> str:
     done = summary.done + summary.skipped
-    return f"{done} {'picture' if done == 1 else 'pictures'}, {facts['scale']} times larger"
+    size = facts.get("target", f"{facts['scale']}x")
+    return f"{done} {'picture' if done == 1 else 'pictures'}, {size}"
 
 
 def _totals(facts: Record, summary: Summary, failures: Sequence[tuple[int, str, str]]) -> str:
     """What stands above the cards."""
-    area = facts["scale"] ** 2
     speed = summary.pixels / summary.seconds / MEGA if summary.seconds else 0.0
     figures = [
         ("done", str(summary.done)),
-        ("already there", str(summary.skipped)),
+        ("skipped", str(summary.skipped)),
         ("failed", str(len(summary.failures))),
         ("input", f"{summary.pixels / MEGA:.2f} MP"),
-        ("results", f"{summary.pixels * area / MEGA:.1f} MP"),
+        ("results", f"{summary.result_pixels / MEGA:.1f} MP"),
         ("time", _duration(summary.seconds)),
         ("speed", f"{speed:.3f} MP/s of input"),
     ]
@@ -189,7 +189,7 @@ def _card(number: int, record: Record, glimpse: Glimpse | None, facts: Record, f
         *(f"<p>{line}</p>" for line in _facts(record, facts, folder)),
         *(f'<p class="note">Note: {_text(warning)}</p>' for warning in record.get("warnings", ())),
     ]
-    if "reason" in record:
+    if record["event"] == "failed":
         parts.append(f'<p class="bad">Failed: {_text(record["reason"])}</p>')
     return "\n".join(part for part in [*parts, "</article>"] if part) + "\n"
 
@@ -203,7 +203,7 @@ def _facts(record: Record, facts: Record, folder: Path) -> list[str]:
         took = f", {_duration(record['seconds'])} on {facts['engine']}, {facts['precision']}"
         lines.append(_text(sizes + frames + took))
     elif record["event"] == "skipped":
-        lines.append("Already there: made by an earlier run, or not by this tool.")
+        lines.append(_text(f"Skipped: {record.get('reason', 'already there')}."))
     links = [("original", record["source"]), *([("result", record["result"])] if "result" in record else [])]
     named = f'aria-label="{{}} of {_text(record["source"])}"'
     anchors = [f'<a href="{_address(path, folder)}" {named.format(label)}>{label}</a>' for label, path in links]

@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -23,13 +23,14 @@ from enum import Enum, auto
 from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Event
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sr_batch.depth import Pixels as DeepPixels
 from sr_batch.errors import PhotoError, PhotoOutOfReach, UnreadablePhoto, UnwritablePhoto
-from sr_batch.folders import Job, PhotoJob
+from sr_batch.events import ALREADY_THERE, Done, Events, Failure, Summary
+from sr_batch.folders import PhotoJob
 from sr_batch.journal import Journals, Stamp, State, fingerprint
 from sr_batch.photos import (
     AlphaChoice,
@@ -44,12 +45,14 @@ from sr_batch.photos import (
     read_photo,
 )
 from sr_batch.photos.transparency import tame_alpha
+from sr_batch.resize import resize, resize_bands
+from sr_batch.sizes import SizePolicy, enlarged_beyond
 from sr_batch.tiles import plan_tiles
 from sr_batch.upscale import Band, Stream, upscale
 from sr_train.atomic_file import atomic_file, remove_leftovers
 from sr_train.errors import SRError
 
-__all__ = ["Events", "Failure", "Settings", "Summary", "run_batch"]
+__all__ = ["Settings", "run_batch"]
 
 Pixels = NDArray[np.uint8]
 
@@ -69,9 +72,10 @@ LEAST_BYTES_PER_PIXEL = {
 class Settings:
     """How photos are upscaled and written."""
 
-    scale: int
+    scale: int  # the network's
     tile: int  # LR pixels, window side
     halo: int  # LR pixels
+    sizes: SizePolicy = field(default=SizePolicy())  # of the results
     batch: int = 1  # tiles in one engine call
     read: ReadOptions = field(default=ReadOptions())
     write: WriteOptions = field(default=WriteOptions())
@@ -84,46 +88,10 @@ class Settings:
 
     def key(self, model_sha256: str, precision: str) -> str:
         """Of all that shapes a result: for the journal. Tiles and batches change nothing that can be seen."""
-        shaping = [model_sha256, precision, self.scale, self.halo, self.read.icc, self.read.strip]
+        size = repr(self.sizes.target_for(self.scale))
+        shaping = [model_sha256, precision, self.scale, size, self.halo, self.read.icc, self.read.strip]
         shaping += [self.write.quality, self.write.png_level, self.alpha, self.keep_mtime]
         return hashlib.sha256(json.dumps(shaping).encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Failure:
-    source: Path
-    reason: str  # a sentence without the file's name
-
-
-@dataclass
-class Summary:
-    """What a run has done so far."""
-
-    done: int = 0
-    skipped: int = 0  # their results were there
-    not_ours: int = 0  # of them: files that no journal of ours knows, or that were changed since
-    failures: list[Failure] = field(default_factory=list)
-    pixels: int = 0  # input pixels of the photos done
-    computed_pixels: int = 0  # input pixels that the engine ran, halos included
-    seconds: float = 0.0
-
-
-class Events(Protocol):
-    """Who is told what happens; called from one thread at a time."""
-
-    def started(self, job: Job, size: Size) -> None: ...
-
-    def advanced(self, pixels: int) -> None:
-        """So many input pixels were upscaled."""
-
-    def drawn(self, job: PhotoJob, photo: Photo, band: Band) -> None:
-        """Rows of a photo's result are finished, top down. They are the pipeline's: copy what is to be kept."""
-
-    def finished(self, job: Job, warnings: Sequence[str]) -> None: ...
-
-    def skipped(self, job: Job) -> None: ...
-
-    def failed(self, failure: Failure) -> None: ...
 
 
 class _End(Enum):
@@ -137,12 +105,17 @@ class _Abandoned(Exception):
     """The photo will not be finished: its partial file goes."""
 
 
+class _LeftAlone(Exception):
+    """The photo is not to be done; the message says why."""
+
+
 POLL_SECONDS = 0.2  # how often a waiting thread looks whether the other side is still there
 
 
 @dataclass(frozen=True)
 class _Decoded:
     photo: Photo
+    result: Size
     stamp: Stamp | None  # of the file that it was read from; None where no journal asks
     content: str = ""  # its sha256
 
@@ -191,18 +164,21 @@ def run_batch(
             try:
                 work = decoded.result()
                 events.started(job, work.photo.size)
-                alpha = _upscale_alpha(work.photo, stream, settings)
+                alpha = _upscale_alpha(work, stream, settings)
                 bands: Queue[Band | _End] = Queue(BANDS_WAITING)
                 written = savers.submit(_write, job, work, alpha, bands, settings, journals, stop)
                 output = _Output(job, work, bands, written)
                 unfinished.append(output)
                 _infer(output, stream, settings, events, summary)
+            except _LeftAlone as reason:
+                summary.left_alone += 1
+                _skip(job, str(reason), events, summary)
             except Exception as error:  # whatever it is, the other photos are done; _reason tells what was not foreseen
                 _fail(job, error, events, summary, journals)
             while len(unfinished) > settings.save or (unfinished and unfinished[0].written.done()):
-                _settle(unfinished.popleft(), events, summary, journals)
+                _settle(unfinished.popleft(), settings, events, summary, journals)
         while unfinished:
-            _settle(unfinished.popleft(), events, summary, journals)
+            _settle(unfinished.popleft(), settings, events, summary, journals)
     finally:
         stop.set()
         loaders.shutdown(cancel_futures=True)
@@ -219,7 +195,7 @@ def _to_do(
             yield job
         elif journal is None:
             if job.target.exists():
-                _skip(job, events, summary)
+                _skip(job, ALREADY_THERE, events, summary)
             else:
                 yield job
         else:
@@ -227,18 +203,18 @@ def _to_do(
                 case State.TO_DO:
                     yield job
                 case State.DONE:
-                    _skip(job, events, summary)
+                    _skip(job, ALREADY_THERE, events, summary)
                 case State.NOT_OURS:
                     summary.not_ours += 1
-                    _skip(job, events, summary)
+                    _skip(job, "already there, and not this tool's or changed since", events, summary)
                 case State.FAILED_BEFORE:
                     reason = f"{journal.reason(job)} (so an earlier run found; --retry-failed tries again)"
                     _report_failure(job, reason, events, summary)
 
 
-def _skip(job: PhotoJob, events: Events, summary: Summary) -> None:
+def _skip(job: PhotoJob, reason: str, events: Events, summary: Summary) -> None:
     summary.skipped += 1
-    events.skipped(job)
+    events.skipped(job, reason)
 
 
 def _decode_ahead(
@@ -260,7 +236,10 @@ def _decode_ahead(
 
 def _check_and_decode(job: PhotoJob, settings: Settings, *, hashed: bool) -> _Decoded:
     """Everything that can fail before inference fails here."""
-    size = probe(job.source, settings.read.max_pixels).times(settings.scale)
+    source = probe(job.source, settings.read.max_pixels)
+    if (reason := settings.sizes.why_left_alone(source)) is not None:
+        raise _LeftAlone(reason)
+    size = settings.sizes.result_of(source, settings.scale)
     check_size(size, job.format)
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
@@ -273,19 +252,19 @@ def _check_and_decode(job: PhotoJob, settings: Settings, *, hashed: bool) -> _De
             _disk_full(job, f"{free / 1e6:.1f} MB are free, at least {needed / 1e6:.1f} MB are needed")
         )
     stamp, content = fingerprint(job.source) if hashed else (None, "")
-    return _Decoded(read_photo(job.source, settings.read).for_result(job.format, size), stamp, content)
+    return _Decoded(read_photo(job.source, settings.read).for_result(job.format, size), size, stamp, content)
 
 
-def _upscale_alpha(photo: Photo, stream: Stream, settings: Settings) -> Pixels | None:
+def _upscale_alpha(work: _Decoded, stream: Stream, settings: Settings) -> Pixels | None:
     """The alpha channel through the network, as a grey picture; None where Lanczos does it, or where it is even."""
-    alpha = photo.alpha
+    photo, alpha = work.photo, work.photo.alpha
     if alpha is None or settings.alpha is AlphaChoice.LANCZOS or alpha.min() == alpha.max():
         return None
     grey = np.repeat(alpha[:, :, None], 3, axis=2)
     plan = plan_tiles(photo.size.height, photo.size.width, settings.tile, settings.halo, settings.fixed_tile)
     with closing(upscale(grey, stream, plan, settings.scale, settings.batch)) as bands:
         large = np.concatenate([band.pixels.mean(axis=2).round().astype(np.uint8) for band in bands])
-    return tame_alpha(alpha, large)
+    return tame_alpha(alpha, resize(large, work.result).astype(np.uint8, copy=False))
 
 
 def _infer(output: _Output, stream: Stream, settings: Settings, events: Events, summary: Summary) -> None:
@@ -317,12 +296,12 @@ def _write(
 ) -> None:
     """In an encoding thread: the bands become the file, which gets its name when it is complete."""
     try:
-        size, journal = work.photo.size.times(settings.scale), journals.of(job)
+        drawn, journal = work.photo.size.times(settings.scale), journals.of(job)
         with atomic_file(job.target, sweep=False) as partial:
             with partial.open("w+b") as file:
-                writer = open_writer(file, job.format, work.photo, size, settings.write, alpha)
-                for band in _until_end(bands, stop):
-                    writer.write(band.pixels)
+                writer = open_writer(file, job.format, work.photo, work.result, settings.write, alpha)
+                for rows in resize_bands(_until_end(bands, stop), drawn, work.result):
+                    writer.write(rows)
                 writer.finish()
             if settings.keep_mtime:
                 times = job.source.stat()
@@ -338,7 +317,7 @@ def _write(
         raise UnwritablePhoto(f"{job.target} cannot be written ({reason})") from error
 
 
-def _until_end(bands: Queue[Band | _End], stop: Event) -> Iterator[Band]:
+def _until_end(bands: Queue[Band | _End], stop: Event) -> Iterator[DeepPixels]:
     """The bands of a file that is to be finished. Raises _Abandoned when it, or the whole run, was given up."""
     while True:
         try:
@@ -352,14 +331,20 @@ def _until_end(bands: Queue[Band | _End], stop: Event) -> Iterator[Band]:
         if item is _End.ABANDONED:
             raise _Abandoned
         assert isinstance(item, Band)
-        yield item
+        yield item.pixels
 
 
 def _disk_full(job: PhotoJob, detail: str) -> str:
     return f"no space left in {job.target.parent} ({detail}); free some and run the same command again"
 
 
-def _settle(output: _Output, events: Events, summary: Summary, journals: Journals) -> None:
+def _done(work: _Decoded, settings: Settings) -> Done:
+    beyond = enlarged_beyond(work.result, work.photo.size.times(settings.scale))
+    warnings = (*work.photo.warnings, *((beyond,) if beyond else ()))
+    return Done(work.photo.size, work.result, work.photo.rgb.dtype != np.uint8, warnings)
+
+
+def _settle(output: _Output, settings: Settings, events: Events, summary: Summary, journals: Journals) -> None:
     """Wait for a file and report it. One whose inference failed was reported already."""
     try:
         output.written.result()
@@ -369,7 +354,8 @@ def _settle(output: _Output, events: Events, summary: Summary, journals: Journal
         return _fail(output.job, error, events, summary, journals)
     summary.done += 1
     summary.pixels += output.decoded.photo.size.pixels
-    events.finished(output.job, output.decoded.photo.warnings)
+    summary.result_pixels += output.decoded.result.pixels
+    events.finished(output.job, _done(output.decoded, settings))
 
 
 def _fail(job: PhotoJob, error: Exception, events: Events, summary: Summary, journals: Journals) -> None:

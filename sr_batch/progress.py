@@ -1,4 +1,4 @@
-"""Progress on stderr: a live bar on a terminal, a plain line every few seconds elsewhere. Implements pipeline.Events.
+"""Progress on stderr: a live bar on a terminal, a plain line every few seconds elsewhere. Implements Events.
 
 Amounts are input megapixels (MP): photos differ too much in size for their number to tell the time left. How many
 there will be is found out by reading the headers in a thread while the first photos are done.
@@ -15,9 +15,9 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, TextIO
 
 from sr_batch.errors import UnreadablePhoto
+from sr_batch.events import Done, Failure
 from sr_batch.folders import Job, PhotoJob
 from sr_batch.photos import Photo, Size, probe
-from sr_batch.pipeline import Failure
 from sr_batch.upscale import Band
 
 if TYPE_CHECKING:
@@ -78,19 +78,19 @@ class Reporter:
     def drawn(self, job: PhotoJob, photo: Photo, band: Band) -> None:
         """Nothing to say."""
 
-    def finished(self, job: Job, warnings: Sequence[str]) -> None:
+    def finished(self, job: Job, done: Done) -> None:
         self._photos_over += 1
-        if warnings and not self._quiet:
-            self.say(f"note: {printable(job.source)}: {'; '.join(warnings)}")
+        if done.warnings and not self._quiet:
+            self.say(f"note: {printable(job.source)}: {'; '.join(done.warnings)}")
         if self._verbose:
             self.say(f"done {printable(job.target)}")
         self.tick()
 
-    def skipped(self, job: Job) -> None:
+    def skipped(self, job: Job, reason: str) -> None:
         self._photos_over += 1
         self._forecast.leave_out(job)
         if self._verbose:
-            self.say(f"already there: {printable(job.target)}")
+            self.say(f"skipped {printable(job.source)}: {reason}")
 
     def failed(self, failure: Failure) -> None:
         self._photos_over += 1

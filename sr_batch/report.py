@@ -1,6 +1,6 @@
-"""What happened to each photo, for programs: JSON lines while it happens, and a report file. See docs/report.md.
+"""What happened to each file, for programs: JSON lines while it happens, and a report file. See docs/report.md.
 
-Implements pipeline.Events: passes each event on, and gives it as a record to whoever wants it.
+Implements Events: passes each event on, and gives it as a record to whoever wants it.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from sr_batch.events import Done, Events, Failure, Summary
 from sr_batch.folders import Job, PhotoJob
 from sr_batch.photos import Photo, Size
-from sr_batch.pipeline import Events, Failure, Summary
 from sr_batch.upscale import Band
 from sr_train.atomic_file import atomic_file
 from sr_train.errors import UsageError
 
 __all__ = ["Record", "Recorder", "open_report", "summary_record", "write_line"]
 
-VERSION = 1
+VERSION = 2
+DEEP_PRECISION = "fp32"  # of the deep door, whatever the pixel door computes in
 IN_REPORT = ("finished", "skipped", "failed")
 Record = dict[str, Any]  # {"event": ..., ...}, as docs/report.md says
 
@@ -33,14 +34,15 @@ class Recorder:
         self,
         inner: Events,
         takers: Sequence[Callable[[Record], None]],
-        scale: int,
+        facts: Record,
         viewers: Sequence[Callable[[PhotoJob, Photo, Band], None]] = (),
     ) -> None:
-        self._inner, self._takers, self._scale, self._viewers = inner, takers, scale, viewers
-        self._begun: dict[Path, tuple[float, Size]] = {}  # of the photos in work
+        """`facts`: model, engine and precision of the run, which each finished file repeats."""
+        self._inner, self._takers, self._facts, self._viewers = inner, takers, facts, viewers
+        self._begun: dict[Path, float] = {}  # of the files in work
 
     def started(self, job: Job, size: Size) -> None:
-        self._begun[job.source] = (time.monotonic(), size)
+        self._begun[job.source] = time.monotonic()
         self._tell("started", source=str(job.source), width=size.width, height=size.height)
         self._inner.started(job, size)
 
@@ -53,25 +55,27 @@ class Recorder:
             view(job, photo, band)
         self._inner.drawn(job, photo, band)
 
-    def finished(self, job: Job, warnings: Sequence[str]) -> None:
-        begun, size = self._begun.pop(job.source)
-        result = size.times(self._scale)
+    def finished(self, job: Job, done: Done) -> None:
+        seconds = time.monotonic() - self._begun.pop(job.source)
+        facts = {name: self._facts[name] for name in ("model", "engine", "precision") if name in self._facts}
         self._tell(
             "finished",
             source=str(job.source),
             result=str(job.target),
-            width=size.width,
-            height=size.height,
-            result_width=result.width,
-            result_height=result.height,
-            seconds=round(time.monotonic() - begun, 3),
-            warnings=list(warnings),
+            width=done.size.width,
+            height=done.size.height,
+            result_width=done.result.width,
+            result_height=done.result.height,
+            **facts | ({"precision": DEEP_PRECISION} if done.deep else {}),
+            seconds=round(seconds, 3),
+            warnings=list(done.warnings),
         )
-        self._inner.finished(job, warnings)
+        self._inner.finished(job, done)
 
-    def skipped(self, job: Job) -> None:
-        self._tell("skipped", source=str(job.source), result=str(job.target))
-        self._inner.skipped(job)
+    def skipped(self, job: Job, reason: str) -> None:
+        self._begun.pop(job.source, None)
+        self._tell("skipped", source=str(job.source), result=str(job.target), reason=reason)
+        self._inner.skipped(job, reason)
 
     def failed(self, failure: Failure) -> None:
         self._begun.pop(failure.source, None)
@@ -88,8 +92,11 @@ def summary_record(summary: Summary) -> Record:
         "event": "summary",
         "done": summary.done,
         "skipped": summary.skipped,
+        "left_alone": summary.left_alone,
+        "not_ours": summary.not_ours,
         "failed": len(summary.failures),
         "pixels": summary.pixels,
+        "result_pixels": summary.result_pixels,
         "seconds": round(summary.seconds, 3),
     }
 
@@ -111,7 +118,7 @@ def open_report(path: Path, run: Record, summary: Summary) -> Iterator[Callable[
         raise UsageError(f"the report {path} must end in .json or .html, so that no photo is written over by mistake")
     try:
         with atomic_file(path) as partial, partial.open("w", encoding="ascii") as file:
-            file.write(json.dumps({"version": VERSION, **run})[:-1] + ', "photos": [')
+            file.write(json.dumps({"version": VERSION, **run})[:-1] + ', "files": [')
             separator = "\n"
 
             def take(record: Record) -> None:

@@ -9,16 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from sr_batch.choices import MEGA, chosen_halo, chosen_model, chosen_naming, chosen_settings, chosen_shape
+from sr_batch.choices import MEGA, chosen_halo, chosen_model, chosen_naming, chosen_settings, chosen_shape, chosen_sizes
 from sr_batch.doors import Doors
 from sr_batch.dry_run import dry_run
+from sr_batch.events import Events, Failure, Summary
 from sr_batch.folders import WorkList, check_inputs, find_jobs
 from sr_batch.inputs import expand_patterns, read_list
 from sr_batch.journal import open_journals
 from sr_batch.options import Options
 from sr_batch.page import open_page
 from sr_batch.photos import use_own_limits
-from sr_batch.pipeline import Events, Failure, Settings, Summary, run_batch
+from sr_batch.pipeline import Settings, run_batch
 from sr_batch.progress import reporter
 from sr_batch.report import Record, Recorder, open_report, summary_record, write_line
 from sr_export.engines import EngineName, Precision, open_engine, refuse_what_is_not_built
@@ -49,17 +50,13 @@ def run(options: Options, say: Say, out: TextIO) -> bool:
     precision: Precision | Literal["auto"] = Precision(options.precision) if options.precision != "auto" else "auto"
     refuse_what_is_not_built(engine_name, precision)
     prepared = prepare(chosen_model(options, say), say)
-    if options.scale not in (None, prepared.facts.scale):
-        raise UsageError(
-            f"model {prepared.model.name} upscales {prepared.facts.scale}x, not {options.scale}x; leave -s out"
-        )
     work = find_jobs(inputs, chosen_naming(options, prepared.facts.scale))
     _tell_about(work, say, verbose=options.verbose)
     if not work.failures and not any(work.photos()):
         raise UsageError("there are only videos: they come with a later release; this one upscales photos")
     if options.dry_run:
-        max_pixels = int(options.max_pixels * MEGA)
-        return dry_run(work, prepared.facts.scale, max_pixels, out, overwrite=options.overwrite)
+        sizes, max_pixels = chosen_sizes(options), int(options.max_pixels * MEGA)
+        return dry_run(work, sizes, prepared.facts.scale, max_pixels, out, overwrite=options.overwrite)
     halo = chosen_halo(options.halo, prepared.facts)
     open_here = partial(
         open_engine,
@@ -141,6 +138,7 @@ def _run_jobs(
     """The batch itself, with its journals, its display, its report and its events on `out`."""
     facts: Record = {"model": model.name, "model_sha256": model.sha256, "engine": f"{traits.name} {traits.version}"}
     facts |= {"precision": str(traits.precision), "scale": traits.scale}
+    facts |= {"target": str(settings.sizes.target_for(traits.scale))}
     roots = {job.root for job in work.jobs if job.root is not None}
     key = settings.key(model.sha256, traits.precision)
     takers: list[Callable[[Record], None]] = [partial(write_line, out)] if options.json else []
@@ -156,7 +154,7 @@ def _run_jobs(
             else:
                 takers.append(stack.enter_context(open_report(path, facts, summary)))
         events: Events = stack.enter_context(reporter(photos, quiet=options.quiet, verbose=options.verbose))
-        events = Recorder(events, takers, settings.scale, viewers) if takers else events
+        events = Recorder(events, takers, facts, viewers) if takers else events
         for path, reason in work.failures:
             summary.failures.append(Failure(path, reason))
             events.failed(summary.failures[-1])
@@ -167,7 +165,9 @@ def _run_jobs(
 
 def _summary_line(summary: Summary) -> str:
     parts = [f"{summary.done} done"]
-    parts += [f"{summary.skipped} already there"] if summary.skipped else []
+    there = summary.skipped - summary.left_alone
+    parts += [f"{there} already there"] if there else []
+    parts += [f"{summary.left_alone} large enough"] if summary.left_alone else []
     parts += [f"{len(summary.failures)} failed"] if summary.failures else []
     speed = summary.pixels / summary.seconds / MEGA if summary.seconds else 0.0
     return f"{', '.join(parts)}: {summary.pixels / MEGA:.2f} MP in {summary.seconds:.1f} s ({speed:.3f} MP/s)"

@@ -16,7 +16,17 @@ from dataclasses import dataclass
 from sr_batch.errors import UnwritablePhoto
 from sr_batch.photos.formats import Size
 
-__all__ = ["Inside", "Limit", "LongestSide", "Megapixels", "Scaled", "SizePolicy", "Target", "parse_limit"]
+__all__ = [
+    "Inside",
+    "Limit",
+    "LongestSide",
+    "Megapixels",
+    "Scaled",
+    "SizePolicy",
+    "Target",
+    "enlarged_beyond",
+    "parse_limit",
+]
 
 MEGA = 1_000_000
 # Of a result; what the largest photo that is read without asking (--max-pixels) becomes at 4x.
@@ -94,7 +104,7 @@ Target = Scaled | Limit
 class SizePolicy:
     """What size each photo's result has, and which photos get none."""
 
-    target: Target
+    target: Target | None = None  # None: as large as the network gives
     larger_than: Limit | None = None  # photos above this are left alone: they are large enough
     max_output: int = MAX_OUTPUT_PIXELS  # of a result; more is refused
 
@@ -104,15 +114,26 @@ class SizePolicy:
             return None
         return f"{size} is larger than {self.larger_than}, which --skip-larger-than leaves alone"
 
-    def result_of(self, size: Size) -> Size:
-        """The size of the result of a photo. Raises UnwritablePhoto when it is above `max_output`."""
-        result = self.target.result_of(size)
+    def target_for(self, scale: int) -> Target:
+        """What results of a network of this scale are to be like."""
+        return self.target or Scaled(float(scale))
+
+    def result_of(self, size: Size, scale: int) -> Size:
+        """The size of a photo's result with a network of this scale. Raises UnwritablePhoto when above `max_output`."""
+        result = self.target_for(scale).result_of(size)
         if result.pixels > self.max_output:
             raise UnwritablePhoto(
                 f"the result of {result} has more pixels than the limit of {self.max_output / MEGA:g} MP; "
                 "if that is meant, raise it with --max-output"
             )
         return result
+
+
+def enlarged_beyond(result: Size, drawn: Size) -> str | None:
+    """A sentence where a result is larger than what the network has drawn; None where it is not."""
+    if result.height <= drawn.height and result.width <= drawn.width:
+        return None
+    return f"the network gives {drawn}; from there to {result} it was enlarged without new detail"
 
 
 def parse_limit(text: str) -> Limit:

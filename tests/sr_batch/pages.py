@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sr_batch.events import Summary
 from sr_batch.folders import PhotoJob
 from sr_batch.page import Page, open_page
 from sr_batch.photos import PhotoFormat, read_photo
-from sr_batch.pipeline import Summary
 from sr_batch.report import Record
 from sr_batch.upscale import Band
 

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from sr_batch import pipeline
+from sr_batch.events import Summary
 from sr_batch.folders import JOURNAL, PhotoJob
 from sr_batch.journal import open_journals
 from sr_batch.photos import PhotoFormat
-from sr_batch.pipeline import Settings, Summary, run_batch
+from sr_batch.pipeline import Settings, run_batch
 from sr_train.errors import UsageError
 from tests.conftest import random_pixels
 from tests.sr_batch.stubs import repeat_4x
@@ -169,16 +170,17 @@ from pathlib import Path
 from sr_batch.folders import PhotoJob
 from sr_batch.journal import open_journals
 from sr_batch.photos import PhotoFormat
-from sr_batch.pipeline import Settings, Summary, run_batch
+from sr_batch.events import Summary
+from sr_batch.pipeline import Settings, run_batch
 from tests.sr_batch.stubs import repeat_4x
 
 class Names:
     def started(self, job, size): pass
     def advanced(self, pixels): pass
     def drawn(self, job, photo, band): pass
-    def skipped(self, job): pass
+    def skipped(self, job, reason): pass
     def failed(self, failure): print(failure)
-    def finished(self, job, warnings): print(job.source.name)
+    def finished(self, job, done): print(job.source.name)
 
 def slowly(batches):
     for batch in repeat_4x(batches):

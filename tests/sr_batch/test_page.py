@@ -15,11 +15,12 @@ import pytest
 from PIL import Image, ImageCms
 
 from sr_batch import page as page_module
+from sr_batch.events import Summary
 from sr_batch.folders import PhotoJob
 from sr_batch.glimpse import Look, glimpse_of_files
 from sr_batch.page import open_page
 from sr_batch.photos import Photo, PhotoFormat, Size, read_photo
-from sr_batch.pipeline import Summary, run_batch
+from sr_batch.pipeline import run_batch
 from sr_batch.report import Recorder
 from sr_batch.upscale import Band
 from sr_train.errors import UsageError
@@ -70,7 +71,7 @@ def test_a_run_becomes_a_page_with_every_photo_and_its_pictures(tmp_path: Path) 
     jobs, summary = test_pipeline._jobs(tmp_path, (40, 60), (50, 40), (30, 30)), Summary()
     jobs[1].source.write_bytes(b"text")
     with open_page(tmp_path / "run.html", FACTS, summary, 3) as page:
-        events = Recorder(test_pipeline.Recorder(), [page.take], 4, [page.drawn])
+        events = Recorder(test_pipeline.Recorder(), [page.take], FACTS, [page.drawn])
         run_batch(jobs, repeat_4x, SETTINGS, events, summary)
         assert not (tmp_path / "run.html").exists()
     html = _read(tmp_path / "run.html")
@@ -135,7 +136,7 @@ def test_what_an_earlier_run_made_is_shown_from_its_files(tmp_path: Path, monkey
             page.take({"event": "skipped", "source": str(tmp_path / source), "result": str(tmp_path / result)})
     html = _read(tmp_path / "run.html")
     assert [_picture(image["src"]).size for image in html.all("img")] == [(30, 20), (120, 80), (30, 20)]
-    assert len(html.all("article")) == 2 and html.text.count("Already there") == 2
+    assert len(html.all("article")) == 2 and html.text.count("already there") == 2
     monkeypatch.setattr("sr_batch.glimpse.LARGEST_DECODED", 80 * 120 - 1)
     assert glimpse_of_files(tmp_path / "a.jpg", tmp_path / "large.jpg", Size(99, 99)) is None
 

@@ -4,7 +4,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from sr_batch import pipeline
+from sr_batch.events import Done, Failure, Summary
 from sr_batch.folders import Job, PhotoJob
 from sr_batch.photos import AlphaChoice, Photo, PhotoFormat, ReadOptions, Size
-from sr_batch.pipeline import Failure, Settings, Summary, run_batch
+from sr_batch.pipeline import Settings, run_batch
 from sr_batch.upscale import Band
 from sr_export.errors import EngineFailed
 from tests.conftest import random_pixels
@@ -39,10 +40,10 @@ class Recorder:
     def drawn(self, job: PhotoJob, photo: Photo, band: Band) -> None:
         pass
 
-    def finished(self, job: Job, _warnings: Sequence[str]) -> None:
+    def finished(self, job: Job, _done: Done) -> None:
         self.log.append(("finished", job.source.name))
 
-    def skipped(self, job: Job) -> None:
+    def skipped(self, job: Job, _reason: str) -> None:
         self.log.append(("skipped", job.source.name))
 
     def failed(self, failure: Failure) -> None:

@@ -6,14 +6,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from sr_batch.events import Summary
 from sr_batch.folders import PhotoJob
 from sr_batch.photos import PhotoFormat
-from sr_batch.pipeline import Settings, Summary, run_batch
+from sr_batch.pipeline import Settings, run_batch
 from sr_batch.report import Record, Recorder, open_report
 from sr_train.errors import UsageError
 from tests.conftest import random_pixels
 from tests.sr_batch import test_pipeline
 from tests.sr_batch.stubs import repeat_4x
+
+FACTS: Record = {"model": "tiny", "engine": "torch 2", "precision": "bf16", "scale": 4}
 
 
 def _batch(folder: Path) -> list[PhotoJob]:
@@ -29,18 +32,18 @@ def _batch(folder: Path) -> list[PhotoJob]:
 
 
 def _run(jobs: list[PhotoJob], *takers: object, summary: Summary) -> None:
-    events = Recorder(test_pipeline.Recorder(), takers, 4)  # type: ignore[arg-type]
+    events = Recorder(test_pipeline.Recorder(), takers, FACTS)  # type: ignore[arg-type]
     run_batch(jobs, repeat_4x, Settings(4, 64, 4), events, summary)
 
 
 def test_every_photo_is_in_the_report_with_what_became_of_it(tmp_path: Path) -> None:
     jobs, summary = _batch(tmp_path), Summary()
-    with open_report(tmp_path / "run.json", {"model": "tiny"}, summary) as take:
+    with open_report(tmp_path / "run.json", FACTS, summary) as take:
         _run(jobs, take, summary=summary)
         assert not (tmp_path / "run.json").exists()
     report = json.loads((tmp_path / "run.json").read_text())
-    assert (report["version"], report["model"]) == (1, "tiny")
-    by_name = {Path(photo["source"]).name: photo for photo in report["photos"]}
+    assert (report["version"], report["model"]) == (2, "tiny")
+    by_name = {Path(photo["source"]).name: photo for photo in report["files"]}
     assert {name: photo["event"] for name, photo in by_name.items()} == {
         "good.png": "finished",
         "bad.png": "failed",
@@ -48,6 +51,8 @@ def test_every_photo_is_in_the_report_with_what_became_of_it(tmp_path: Path) -> 
     }
     assert (by_name["good.png"]["result_width"], by_name["good.png"]["result_height"]) == (48, 32)
     assert by_name["good.png"]["result"] == str(jobs[0].target)
+    assert [by_name["good.png"][name] for name in ("model", "engine", "precision")] == ["tiny", "torch 2", "bf16"]
+    assert by_name["there.png"]["reason"] == "already there"
     assert "not a picture" in by_name["bad.png"]["reason"]
     assert {k: report["summary"][k] for k in ("done", "skipped", "failed")} == {"done": 1, "skipped": 1, "failed": 1}
 
@@ -55,7 +60,7 @@ def test_every_photo_is_in_the_report_with_what_became_of_it(tmp_path: Path) -> 
 def test_a_report_of_nothing_is_still_one(tmp_path: Path) -> None:
     with open_report(tmp_path / "run.json", {}, Summary()):
         pass
-    assert json.loads((tmp_path / "run.json").read_text())["photos"] == []
+    assert json.loads((tmp_path / "run.json").read_text())["files"] == []
 
 
 def test_events_come_while_it_happens_and_add_up(tmp_path: Path) -> None:

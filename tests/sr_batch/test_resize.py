@@ -57,7 +57,12 @@ def test_few_rows_are_held_however_tall_the_picture(monkeypatch: pytest.MonkeyPa
 
     heights: list[int] = []
     real = module._resize
-    monkeypatch.setattr(module, "_resize", lambda rows, *rest: (heights.append(len(rows)), real(rows, *rest))[1])
+
+    def watched(rows: Pixels, box: module.Box, size: Size) -> Pixels:
+        heights.append(len(rows))
+        return real(rows, box, size)
+
+    monkeypatch.setattr(module, "_resize", watched)
     bands = (np.zeros((64, 8, 3), np.uint8) for _ in range(100))
     assert sum(len(band) for band in resize_bands(bands, Size(6400, 8), Size(3200, 4))) == 3200
     assert max(heights) < 64 + 20

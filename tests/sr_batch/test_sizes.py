@@ -60,6 +60,6 @@ def test_photos_above_the_limit_are_left_alone_with_the_reason() -> None:
 
 def test_a_result_above_the_limit_is_refused_with_the_option_that_raises_it() -> None:
     policy = SizePolicy(Scaled(4), max_output=192_000_000)
-    assert policy.result_of(LANDSCAPE) == Size(12000, 16000)
+    assert policy.result_of(LANDSCAPE, 4) == Size(12000, 16000)
     with pytest.raises(UnwritablePhoto, match=r"16000x12004 .* 192 MP; .* --max-output"):
-        policy.result_of(Size(3001, 4000))
+        policy.result_of(Size(3001, 4000), 4)

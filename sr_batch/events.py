@@ -1,0 +1,67 @@
+"""What happens in a batch, and who is told: progress.py for people, report.py and page.py for later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from sr_batch.folders import Job, PhotoJob
+from sr_batch.photos import Photo, Size
+from sr_batch.upscale import Band
+
+__all__ = ["ALREADY_THERE", "Done", "Events", "Failure", "Summary"]
+
+ALREADY_THERE = "already there"  # the usual reason why a file is skipped
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a file that was upscaled."""
+
+    size: Size  # of the input, as displayed
+    result: Size
+    deep: bool = False  # through the deep door, which computes in fp32
+    warnings: tuple[str, ...] = ()  # sentences: what could not be kept, or had to be done twice
+
+
+@dataclass(frozen=True)
+class Failure:
+    source: Path
+    reason: str  # a sentence without the file's name
+
+
+@dataclass
+class Summary:
+    """What a run has done so far."""
+
+    done: int = 0
+    skipped: int = 0  # their results were there, or they are large enough
+    not_ours: int = 0  # of them: files that no journal of ours knows, or that were changed since
+    left_alone: int = 0  # of them: larger than --skip-larger-than
+    failures: list[Failure] = field(default_factory=list)
+    pixels: int = 0  # input pixels of the photos done
+    result_pixels: int = 0
+    computed_pixels: int = 0  # input pixels that the engine ran, halos included
+    seconds: float = 0.0
+
+
+class Events(Protocol):
+    """Who is told what happens; called from one thread at a time."""
+
+    def started(self, job: Job, size: Size) -> None: ...
+
+    def advanced(self, pixels: int) -> None:
+        """So many input pixels were upscaled."""
+
+    def drawn(self, job: PhotoJob, photo: Photo, band: Band) -> None:
+        """Rows of the network's picture of a photo are finished, top down: before a --target-size changes them.
+
+        They are the pipeline's: copy what is to be kept.
+        """
+
+    def finished(self, job: Job, done: Done) -> None: ...
+
+    def skipped(self, job: Job, reason: str) -> None: ...
+
+    def failed(self, failure: Failure) -> None: ...
