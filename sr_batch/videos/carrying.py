@@ -9,15 +9,16 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sr_batch.videos.source import is_cover
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
     from av.stream import Stream
 
-__all__ = ["MUXERS", "Carried", "Carrying", "How", "carried_metadata", "is_remade", "plan_carrying"]
+__all__ = ["MUXERS", "Carried", "Carrying", "How", "carried_metadata", "is_gap", "is_remade", "plan_carrying"]
 
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 TEXT_SUBTITLES = {"mp4": "mov_text", "mov": "mov_text", "matroska": "srt", "webm": "webvtt"}
@@ -77,6 +78,11 @@ def plan_carrying(container: InputContainer, video: Stream, muxer: str) -> Carry
     if lost:
         notes.append(f"these tags are left out, {muxer} cannot hold them beside a cover: {', '.join(lost)}")
     return Carrying(tuple(streams), movflags, tuple(notes))
+
+
+def is_gap(packet: Packet[Any]) -> bool:
+    """An empty mp4 subtitle, which only says that nothing is shown: each muxer writes its own between the others."""
+    return packet.size == 2 and getattr(packet.stream.codec_context, "name", "") == "mov_text"
 
 
 def carried_metadata(metadata: Mapping[str, str], *, changed: bool) -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from sr_batch.errors import UnwritableVideo
-from sr_batch.videos.carrying import COVER_TYPES, MUXERS, Carrying, How, carried_metadata
+from sr_batch.videos.carrying import COVER_TYPES, MUXERS, Carrying, How, carried_metadata, is_gap
 from sr_batch.videos.encoding import EncoderPlan
 from sr_batch.videos.parts import Parts
 from sr_batch.videos.source import open_video, rational
@@ -62,8 +62,9 @@ def join(
     with ExitStack() as stack:
         container = stack.enter_context(open_video(source))
         first = stack.enter_context(av.open(str(parts.path(parts.finished[0]))))
-        options = _muxer_options(container, carrying, MUXERS[result.suffix.lower()], plan, pictures)
-        output = stack.enter_context(av.open(str(result), "w", format=MUXERS[result.suffix.lower()], options=options))
+        muxer = MUXERS[result.suffix.lower()]
+        options = _muxer_options(container, carrying, muxer, plan, pictures, excerpt)
+        output = stack.enter_context(av.open(str(result), "w", format=muxer, options=options))
         output.metadata.update(carried_metadata(container.metadata, changed=False))
         streams = _add_streams(output, container, first.streams.video[0], carrying, plan)
         if chapters := _chapters(container, excerpt):
@@ -139,7 +140,12 @@ def _ranks(part: Path) -> list[int]:
 
 
 def _muxer_options(
-    container: InputContainer, carrying: Carrying, muxer: str, plan: EncoderPlan, pictures: _Pictures
+    container: InputContainer,
+    carrying: Carrying,
+    muxer: str,
+    plan: EncoderPlan,
+    pictures: _Pictures,
+    excerpt: Excerpt | None,
 ) -> dict[str, str]:
     """So that every time is stored as it is."""
     if muxer not in ("mp4", "mov"):
@@ -148,7 +154,8 @@ def _muxer_options(
     bases = [rational(container.streams[c.index].time_base) for c in carrying.streams if c.how is not How.CONVERT]
     options["video_track_timescale"] = str(plan.time_base.denominator)
     # A stream that begins late waits in an "empty edit", counted in the movie's time scale: 1 ms unless said.
-    if pictures.pts[0] or any((stream.start_time or 0) > 0 for stream in container.streams):
+    # An excerpt's streams begin wherever their first packet in it is.
+    if excerpt is not None or pictures.pts[0] or any((stream.start_time or 0) > 0 for stream in container.streams):
         options["movie_timescale"] = str(_common([1000, *(base.denominator for base in bases if base is not None)]))
     return options
 
@@ -238,7 +245,7 @@ def _other_packets(container: InputContainer, streams: _Streams, excerpt: Excerp
     latest: dict[int, Fraction] = {}
     for packet in container.demux(wanted):
         base = rational(packet.time_base)
-        if not packet.size or base is None:
+        if not packet.size or base is None or is_gap(packet):
             continue
         index = packet.stream_index
         if packet.dts is None:  # a cover has no time; some containers do not store decoding times

@@ -108,6 +108,8 @@ def upscale_video(
     VideoError; finished parts stay, whatever is raised.
     """
     facts = facts or inspect_video(source, settings.stream)
+    if facts.timeline.warnings and settings.on_bad_frame is OnBadFrame.FAIL:
+        raise UnreadableVideo(f"{facts.timeline.warnings[0]}; --on-bad-frame repeat takes what is there")
     plan = _plan(facts, settings, target)
     job = _Job(source, facts, plan, settings)
     with open_parts(target, _key(content, plan, settings)) as parts:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sr_batch.errors import VideoMismatch
-from sr_batch.videos.carrying import TIMECODE, Carried, Carrying, How, is_remade
+from sr_batch.videos.carrying import TIMECODE, Carried, Carrying, How, is_gap, is_remade
 from sr_batch.videos.encoding import EncoderPlan
 from sr_batch.videos.joining import Excerpt
 from sr_batch.videos.source import is_cover, open_video, rational
+from sr_batch.videos.timeline import WHOLE_FRAMES
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
     from av.stream import Stream
     from av.video.stream import VideoStream
 
@@ -62,8 +64,9 @@ def verify(
         pairs = _pair_streams(container, output, carrying)
         copies = {old.index: new.index for carried, old, new in pairs if carried.how is How.COPY}
         video = next(new for carried, _, new in pairs if carried.how is How.VIDEO)
-        packets = _read(output, {video.index, *copies.values()}, None)
-        originals = _read(container, set(copies), excerpt)
+        framed = bool(set(container.format.name.split(",")) & set(WHOLE_FRAMES))
+        packets = _read(output, {video.index, *copies.values()}, None, framed)
+        originals = _read(container, set(copies), excerpt, framed)
         tick = rational(video.time_base) or Fraction(1)
         offset = excerpt.start if excerpt is not None else Fraction(0)
         wanted = [at * plan.time_base - offset for at in pts]
@@ -120,22 +123,36 @@ def _is_attached(stream: Stream, carried: Carried) -> bool:
     return stream.type == "attachment" or is_cover(stream) or carried.how is How.ATTACH_COVER
 
 
-def _read(container: InputContainer, indices: set[int], excerpt: Excerpt | None) -> dict[int, _Copy]:
-    """The packets of these streams: their content's hash and their times, in the file's order."""
+def _read(container: InputContainer, indices: set[int], excerpt: Excerpt | None, framed: bool) -> dict[int, _Copy]:
+    """The packets of these streams: their content's hash and their times, in the file's order.
+
+    `framed`: the input's container stores frames as the result's does, so copied packets are equal to the last byte.
+    """
     copies = {index: _Copy() for index in indices}
     streams = [container.streams[index] for index in sorted(indices)]
     for packet in container.demux(streams) if streams else ():
         base = rational(packet.time_base)
-        if not packet.size or base is None:
+        if not packet.size or base is None or is_gap(packet):
             continue
         cover = is_cover(packet.stream)
         at = packet.pts if packet.pts is not None else packet.dts
         time = Fraction(0) if at is None or cover else at * base
         if excerpt is not None and not cover and not excerpt.covers(time):
             continue
-        copies[packet.stream_index].content.update(len(bytes(packet)).to_bytes(8, "big") + bytes(packet))
+        payload = bytes(packet) if framed else _payload(packet)
+        copies[packet.stream_index].content.update(len(payload).to_bytes(8, "big") + payload)
         copies[packet.stream_index].times.append(time)
     return copies
+
+
+def _payload(packet: Packet[Any]) -> bytes:
+    """What must be equal where transport streams and files frame the same data differently."""
+    content, codec = bytes(packet), getattr(packet.stream.codec_context, "name", "")
+    if codec == "aac" and len(content) > 7 and content[0] == 0xFF and content[1] & 0xF6 == 0xF0:
+        return content[7 if content[1] & 1 else 9 :]  # behind the ADTS header (ISO 13818-7): files have it once
+    if codec in ("h264", "hevc") and not is_cover(packet.stream):
+        return b""  # start codes there, lengths here: only times are compared
+    return content
 
 
 def _compare_times(
@@ -143,11 +160,11 @@ def _compare_times(
 ) -> list[str]:
     """Equal as rationals where the container's clock can say them, else within half a tick of it."""
     if len(found) != len(wanted):
-        return [f"{len(found)} {what}s instead of {len(wanted)}"]
+        return [f"{what}: {len(found)} instead of {len(wanted)}"]
     allowed = Fraction(0) if (wanted_tick / tick).denominator == 1 else tick / 2
     for index, (is_at, must_be) in enumerate(zip(found, wanted, strict=True)):
         if abs(is_at - must_be) > allowed:
-            return [f"{what} {index} is at {float(is_at):.6f} s instead of {float(must_be):.6f} s"]
+            return [f"{what}, number {index}, is at {float(is_at):.6f} s instead of {float(must_be):.6f} s"]
     return []
 
 
