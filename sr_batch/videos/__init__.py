@@ -16,5 +16,10 @@ verifying.py    the result against its input
 picture.py      what a video's pictures are: size, samples, colour, aspect, rotation, HDR
 siting.py       where its chroma samples lie
 colour.py       decoded frame <-> RGB array, exactly
+chroma.py       half-resolution chroma enlarged and shrunk, about where it lies
+planes.py       frames as arrays, one for each plane
 encoding.py     options + picture + container -> which encoder, how set
+codecs.py       the encoders: names, defaults, formats, levels
+pixel_formats.py  which of an encoder's formats holds a picture best
+trial.py        whether an encoder opens here
 """

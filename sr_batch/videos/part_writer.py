@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sr_batch.errors import UnwritableVideo, VideoError
-from sr_batch.videos.encoding import EncoderPlan, add_video_stream
+from sr_batch.videos.encoding import EncoderPlan, add_video_stream, last_packets
 from sr_batch.videos.frames import BadFrame, Shown
 from sr_batch.videos.parts import Part, sha256_of
 
@@ -76,7 +76,7 @@ class PartWriter:
     def finish(self) -> Part:
         """The part, flushed to disk and read back."""
         with self._or_nothing():
-            self._container.mux(self._stream.encode(None))
+            self._container.mux(last_packets(self._stream, self.frames))
             self._container.close()
             with self._path.open("rb+") as file:
                 os.fsync(file.fileno())

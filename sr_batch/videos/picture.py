@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ChromaSiting", "Colour", "ContentLight", "MasteringDisplay", "Matrix", "Picture", "Samples", "read_picture"]
 
 NOT_SAID = (0, 2)  # 0 is GBR for a matrix, handled before; for primaries and transfer it is reserved
+RANGE_NOT_SAID = (0,)
 BT709, BT470BG, SMPTE170M = 1, 5, 6
 FULL, LIMITED = 2, 1  # FFmpeg's AVColorRange
 PROGRESSIVE = (0, 1)  # FFmpeg's AVFieldOrder: not said, progressive; 2 to 5 are interlaced
@@ -222,9 +223,9 @@ def _colour(stream: VideoStream, frame: VideoFrame, samples: Samples) -> Colour:
     high_definition = frame.width >= 1280 or frame.height > 576
     guessed = []
 
-    def said(name: str, values: tuple[int, ...], guess: int) -> int:
+    def said(name: str, values: tuple[int, ...], guess: int, nothing: tuple[int, ...] = NOT_SAID) -> int:
         for value in values:
-            if value not in NOT_SAID:
+            if value not in nothing:
                 return value
         guessed.append(name)
         return guess
@@ -234,7 +235,7 @@ def _colour(stream: VideoStream, frame: VideoFrame, samples: Samples) -> Colour:
     else:
         matrix = said("matrix", (frame.colorspace, context.colorspace), BT709 if high_definition else SMPTE170M)
     ranges = (FULL if samples.name.startswith("yuvj") else 0, frame.color_range, context.color_range)
-    full_range = samples.rgb or said("range", ranges, _usual_range(context.name, samples)) == FULL
+    full_range = samples.rgb or said("range", ranges, _usual_range(context.name, samples), RANGE_NOT_SAID) == FULL
     primaries = said("primaries", (frame.color_primaries, context.color_primaries), _usual_primaries(matrix, frame))
     transfer = said("transfer", (frame.color_trc, context.color_trc), _usual_transfer(matrix, primaries))
     siting = _siting(context.name, frame, samples, full_range, guessed)
@@ -267,8 +268,9 @@ def _usual_transfer(matrix: int, primaries: int) -> int:
 def _siting(codec: str, frame: VideoFrame, samples: Samples, full_range: bool, guessed: list[str]) -> ChromaSiting:
     """Full-range video is usually made of JPEG-like pictures: centred."""
     usual = ChromaSiting.CENTRE if full_range else ChromaSiting.LEFT
-    if samples.subsampling == (1, 1) or samples.grey:
-        return usual
+    if samples.subsampling != (2, 2) or samples.grey:
+        # Only 4:2:0 has a choice: 4:2:2 is on the left in video, in the middle in JPEG.
+        return ChromaSiting.LEFT if codec in SAY_THEIR_SITING else usual
     shift = chroma_shift(frame)
     found = next((siting for siting, where in SHIFTS.items() if where == shift), ChromaSiting.CENTRE)
     if found is not ChromaSiting.CENTRE or codec in SAY_THEIR_SITING:

@@ -13,7 +13,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-QUIET = {"libx265": {"x265-params": "log-level=none"}}
+# x265 gives clips of fewer frames than it holds back senseless decoding times.
+QUIET = {"libx265": {"x265-params": "log-level=none:bframes=0"}}
 
 
 def write_clip(

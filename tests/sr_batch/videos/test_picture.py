@@ -100,7 +100,7 @@ def test_hdr10_metadata_is_read(tmp_path: Path) -> None:
     frame = noise(64, 64, "yuv420p10le")
     frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc = 9, 1, 9, 16
     params = (
-        "log-level=none:hdr10=1:max-cll=1000,400:"
+        "log-level=none:bframes=0:hdr10=1:max-cll=1000,400:"
         "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
     )
     picture = picture_of(write_clip(tmp_path / "a.mp4", [frame], "libx265", {"x265-params": params}))
