@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 SLOW_FILES := tests/sr_export/test_export.py tests/sr_export/test_plan.py tests/sr_train/test_cli.py \
 	tests/sr_train/test_loop.py tests/sr_train/test_report.py
 
-.PHONY: demo test check types lint format bench gpu-check clean
+.PHONY: demo test check types lint format bench results card gpu-check clean
 
 demo: $(VENV)/installed
 	$(BIN)/sr-batch samples
@@ -41,6 +41,16 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/png.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/training.py
+
+# docs/results.md, its pictures and the figures of the model cards, from the shipped checkpoints. With test sets that you
+# have: make results SETS="Set5/HR Set14/HR" LPIPS=alexnet_lpips.safetensors; with training curves: RUN="run folders".
+results: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/results.py $(if $(SETS),--sets $(SETS)) $(if $(LPIPS),--lpips-weights $(LPIPS)) \
+		$(if $(RUN),--run $(RUN))
+
+# The figures of one model's card, printed: make card MODEL=srresnet SETS="Set5/HR Set14/HR"
+card: $(VENV)/installed
+	$(BIN)/python benchmarks/results.py --card $(MODEL) --sets $(SETS) $(if $(LPIPS),--lpips-weights $(LPIPS))
 
 # On a machine with an NVIDIA GPU; writes gpu-check.json. Has never run where this was written.
 gpu-check: $(VENV)/installed-dev

@@ -1,0 +1,276 @@
+"""Makes docs/results.md, its pictures and the figures in the model cards from the shipped checkpoints: `make results`.
+
+    python benchmarks/results.py [--sets Set5/HR Set14/HR] [--lpips-weights FILE] [--run RUN ...] [--models NAME ...]
+    python benchmarks/results.py --card srgan --sets Set5/HR Set14/HR [--lpips-weights FILE]
+
+All figures are those of `sr-train eval`, which this runs; pictures come from samples/, whose licences allow it. With
+--sets, test sets are measured. All figures are kept in docs/results.json with the checksums of the checkpoints: those
+of checkpoints that are not shipped any more are left out. --run draws the training curves of run folders (without it,
+those that are there stay). --card prints the figures of one model's card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from strips import Crop, write_curves, write_strip
+
+import sr_train.cli
+from sr_export.model import Model, ModelKind, find_model, shipped_models
+from sr_export.strength import BASE, TOP, blend
+from sr_train.atomic_file import atomic_file
+from sr_train.checkpoint import load_checkpoint
+from sr_train.errors import SRError, UsageError
+from sr_train.evaluate import TestImage, bicubic, least_side, test_images, upscaler
+from sr_train.generator import Generator
+from sr_train.pictures import Skipped, open_folder
+
+ROOT = Path(__file__).resolve().parents[1]
+TITLES = {"bicubic": "bicubic", BASE: "SRResNet", TOP: "SRGAN"}
+CROPS = {  # HR pixels: where there is something to see
+    "astronaut": Crop(8, 84, 112),
+    "cat": Crop(44, 92, 112),
+    "coffee": Crop(60, 132, 112),
+    "mountains": Crop(56, 180, 112),
+    "rocket": Crop(144, 92, 112),
+}
+SAMPLES = "samples"
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+STRENGTH_SAMPLE = "cat"
+HEADER = "| {} | PSNR-Y, dB | SSIM-Y | PSNR-RGB, dB | LPIPS-alex |"
+MEASURE = '`make results SETS="Set5/HR Set14/HR" LPIPS=FILE`'
+MARKS = re.compile(r"(<!-- figures -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+# Published figures, read as ours are. The paper's are its tables'; the others' are of their published weights, and no
+# command here repeats them. PSNR-Y / SSIM-Y / LPIPS-alex on Set5, then on Set14.
+PUBLISHED = (
+    ("SRGAN paper, SRResNet", "32.05 / .9019 / -", "28.49 / .8184 / -"),
+    ("SRGAN paper, SRGAN", "29.40 / .8472 / -", "26.02 / .7397 / -"),
+    ("leftthomas/SRGAN (5 blocks)", "30.66 / .8642 / .136", "27.69 / .7542 / .243"),
+    ("Fast-SRGAN", "29.38 / .8448 / .107", "26.33 / .7137 / .178"),
+    ("Real-ESRGAN x4plus", "26.64 / .8068 / .170", "25.43 / .6961 / .235"),
+    ("UpscalerJS thick", "29.95 / .8523 / .260", "27.17 / .7409 / .371"),
+    ("IMDN", "32.21 / .8948 / .174", "28.58 / .7811 / .287"),
+    ("DAT-light", "32.57 / .8992 / .172", "28.87 / .7880 / .278"),
+)
+
+Row = dict[str, Any]  # {"set": ..., "method": ..., "mean": {...}, "images": {...}} of `sr-train eval --json`
+
+
+@dataclass(frozen=True)
+class Options:
+    models: list[str]
+    sets: list[Path]
+    lpips_weights: Path | None
+    run: list[Path]
+    out: Path  # folder of results.md
+    cards: Path  # folder of the model cards
+    card: str | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0, or 2 with one sentence on stderr when something must be mended first."""
+    options = _options(arguments)
+    try:
+        models = [find_model(name) for name in ([options.card] if options.card else options.models)]
+        for model in models:
+            if model.kind is not ModelKind.CHECKPOINT:
+                raise UsageError(f"{model.path}: only .safetensors checkpoints can be measured")
+        if options.card:
+            print(_card_figures(models[0], evaluate(models, options.sets, options.lpips_weights)))
+        else:
+            make_results(models, options)
+    except (SRError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def make_results(models: Sequence[Model], options: Options) -> None:
+    """Write the page, its pictures and the figures of the cards."""
+    images = options.out / "images" / "results"
+    generators = {model.name: load_checkpoint(model.path)[0] for model in models}
+    samples = list(_samples())
+    for image in samples:
+        columns = [("LR", image.lr), ("bicubic", bicubic(4)(image.lr))]
+        columns += [(_title(name), upscaler(g, torch.device("cpu"))(image.lr)) for name, g in generators.items()]
+        write_strip(images / f"{image.name}.png", CROPS[image.name], [*columns, ("HR", image.hr)])
+    if {BASE, TOP} <= generators.keys():
+        _write_strengths(images / "strength.png", generators[BASE], generators[TOP], samples)
+    if options.run:
+        write_curves(images / "curves.png", options.run)
+    rows = _measured(models, options)
+    _write(options.out / "results.md", _page(models, samples, rows, images))
+    for model in models:
+        _update_card(options.cards / f"{model.name}.md", _card_figures(model, rows))
+
+
+def evaluate(models: Sequence[Model], sets: Sequence[Path], lpips: Path | None) -> list[Row]:
+    """The rows of `sr-train eval`, which says on stderr what is wrong when it fails; then UsageError is raised."""
+    with tempfile.TemporaryDirectory() as folder:
+        figures = Path(folder) / "figures.json"
+        with redirect_stdout(io.StringIO()):
+            try:
+                sr_train.cli.main([*_eval_arguments(models, sets, lpips), "--json", str(figures)])
+            except SystemExit as ended:
+                if ended.code:
+                    raise UsageError("the sets were not measured; see the line above") from None
+        rows: list[Row] = json.loads(figures.read_text(encoding="utf-8"))["results"]
+        return rows
+
+
+def _eval_arguments(models: Sequence[Model], sets: Sequence[Path], lpips: Path | None) -> list[str]:
+    given = ["--lpips-weights", str(lpips)] if lpips else []
+    return ["eval", *(str(model.path) for model in models), "--data", *map(str, sets), *given]
+
+
+def _measured(models: Sequence[Model], options: Options) -> list[Row]:
+    """The rows of the samples and the test sets: measured now where that is asked for or needed, else as kept."""
+    path = options.out / "results.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"checkpoints": {}, "results": []}
+    sums = {model.name: model.sha256 for model in models}
+    known = {name for name, sha256 in sums.items() if kept["checkpoints"].get(name) == sha256}
+    rows: list[Row] = [row for row in kept["results"] if row["method"] in known | {"bicubic"}]
+    if known != sums.keys() or options.sets or options.lpips_weights:
+        new = evaluate(models, [ROOT / "samples", *options.sets], options.lpips_weights)
+        for row in new:
+            row["set"] = SAMPLES if Path(row["set"]).name == SAMPLES else row["set"]  # whatever the clone is called
+        again = {row["set"] for row in new}
+        rows = [*new, *(row for row in rows if row["set"] not in again)]
+        _write(path, json.dumps({"checkpoints": sums, "results": rows}, indent=1) + "\n")
+    return rows
+
+
+def _samples() -> list[TestImage]:
+    """The sample photos as HR, named without suffix."""
+
+    def refuse(skipped: Skipped) -> None:
+        raise UsageError(f"{skipped.path}: {skipped.reason}; samples/ must be as it is in the repository")
+
+    found = test_images(open_folder([ROOT / "samples"], least_side(4), 2, refuse), 4)
+    return [replace(image, name=Path(image.name).stem) for image in found]
+
+
+def _write_strengths(path: Path, base: Generator, top: Generator, samples: Sequence[TestImage]) -> None:
+    image = next(one for one in samples if one.name == STRENGTH_SAMPLE)
+    columns = [(f"strength {s:g}", upscaler(blend(base, top, s), torch.device("cpu"))(image.lr)) for s in STRENGTHS]
+    write_strip(path, CROPS[STRENGTH_SAMPLE], columns)
+
+
+def _page(models: Sequence[Model], samples: Sequence[TestImage], rows: Sequence[Row], images: Path) -> str:
+    sums = "; ".join(f"`{model.name}` {model.sha256[:16]}" for model in models)
+    parts = [
+        "# Results\n",
+        "Made by `make results` from the shipped checkpoints "
+        f"({sums}); nothing here was typed in but the published figures.\n",
+        "## Side by side\n",
+        "Each photo of [samples](../samples/README.md) was taken as HR, shrunk to a quarter (antialiased bicubic) and "
+        "enlarged again. Crops of 112x112 HR pixels, each pixel shown as 2x2.\n",
+    ]
+    if TOP not in {model.name for model in models}:
+        parts.append("`srgan` is not shipped yet: its column comes with it.\n")
+    for image in samples:
+        parts.append(f"![{image.name}: LR, bicubic, the models, HR](images/results/{image.name}.png)\n")
+    parts += ["Means over the five photos (a larger copy of `mountains` was trained on; the other four were not):\n"]
+    parts += [_table("method", [(_title(row["method"]), row["mean"]) for row in rows if row["set"] == SAMPLES])]
+    if (images / "strength.png").is_file() and TOP in {model.name for model in models}:
+        parts += ["## Strength\n", "`--strength`, from `srresnet` (0) to `srgan` (1):\n"]
+        parts.append("![strengths 0, 0.25, 0.5, 0.75 and 1](images/results/strength.png)\n")
+    parts += ["## On the test sets\n", *_test_sets([row for row in rows if row["set"] != SAMPLES])]
+    if (images / "curves.png").is_file():
+        parts += [
+            "## Training\n",
+            "![figures on the validation photos and losses, by step](images/results/curves.png)\n",
+        ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _test_sets(rows: Sequence[Row]) -> list[str]:
+    parts = []
+    names = list(dict.fromkeys(row["set"] for row in rows))
+    for name in names:
+        of_set = [row for row in rows if row["set"] == name]
+        count = len(of_set[0]["images"])
+        parts += [f"**{name}**, {count} pictures:\n"]
+        parts += [_table("method", [(_title(row["method"]), row["mean"]) for row in of_set])]
+    if not names:
+        parts.append(f"Not measured with these checkpoints yet: {MEASURE}.\n")
+    lines = ["| PSNR-Y / SSIM-Y / LPIPS-alex | Set5 | Set14 |", "|---|---|---|"]
+    lines += [f"| {name} | {set5} | {set14} |" for name, set5, set14 in PUBLISHED]
+    parts += [
+        "Y: BT.601 studio range; borders of 4 pixels left out; LR by antialiased bicubic; LPIPS: lower is better. "
+        "The sets state no licence, so none of their pictures is shown.\n",
+        "Others, **as published** (the paper) or measured once with this reading on the weights that they publish; no "
+        "command here repeats these:\n",
+        "\n".join(lines) + "\n",
+    ]
+    return parts
+
+
+def _table(first: str, rows: Sequence[tuple[str, dict[str, float | None]]]) -> str:
+    lines = [HEADER.format(first), "|---|---|---|---|---|"]
+    for name, mean in rows:
+        lpips = "not measured" if mean["lpips"] is None else f"{mean['lpips']:.3f}"
+        lines.append(f"| {name} | {mean['psnr_y']:.2f} | {mean['ssim_y']:.4f} | {mean['psnr_rgb']:.2f} | {lpips} |")
+    return "\n".join(lines) + "\n"
+
+
+def _card_figures(model: Model, rows: Sequence[Row]) -> str:
+    """What stands in a card under Figures: the command, and the table of bicubic and this model."""
+    shown = [row for row in rows if row["method"] in ("bicubic", model.name) and row["set"] != SAMPLES]
+    if not any(row["method"] == model.name for row in shown):
+        return f"Not measured with these weights yet: {MEASURE}.\n"
+    sets = [Path(name) for name in dict.fromkeys(row["set"] for row in shown)]
+    lpips = None if all(row["mean"]["lpips"] is None for row in shown) else Path("FILE")
+    shipped = replace(model, path=Path("sr_export/models") / model.path.name)
+    command = " ".join(["sr-train", *_eval_arguments([shipped], sets, lpips)])
+    table = _table("set, method", [(f"{row['set']}, {_title(row['method'])}", row["mean"]) for row in shown])
+    return f"    {command}\n\n{table}\nOf the checkpoint with SHA-256 `{model.sha256}`.\n"
+
+
+def _update_card(path: Path, figures: str) -> None:
+    """Put the figures between the card's marks. A card without them is left alone."""
+    if not path.is_file() or not MARKS.search(text := path.read_text(encoding="utf-8")):
+        print(f"note: {path} has no <!-- figures --> to be filled", file=sys.stderr)
+        return
+    _write(path, MARKS.sub(lambda marks: f"{marks[1]}{figures}{marks[2]}", text))
+
+
+def _title(method: str) -> str:
+    return TITLES.get(method, method)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _options(arguments: Sequence[str] | None) -> Options:
+    parser = argparse.ArgumentParser(description="Make docs/results.md and the figures of the model cards.")
+    add = parser.add_argument
+    add("--models", nargs="+", default=shipped_models(), metavar="NAME", help="names or checkpoints (the shipped ones)")
+    add("--sets", type=Path, nargs="+", default=[], metavar="DIR", help="folders of HR pictures to measure on")
+    add("--lpips-weights", type=Path, metavar="FILE", help="also measure LPIPS-alex, as sr-train eval does")
+    add("--run", type=Path, nargs="+", default=[], metavar="RUN", help="run folders of sr-train: draw their curves")
+    add("--out", type=Path, default=ROOT / "docs", metavar="DIR", help="where results.md goes (docs)")
+    add("--cards", type=Path, default=ROOT / "sr_export" / "models", metavar="DIR", help="where the model cards are")
+    add("--card", metavar="NAME", help="only print the figures of this model's card; needs --sets")
+    options = Options(**vars(parser.parse_args(arguments)))
+    if options.card and not options.sets:
+        parser.error("--card needs --sets: folders of HR pictures to measure on")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

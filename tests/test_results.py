@@ -1,0 +1,104 @@
+"""`make results`: page and cards are made from the checkpoints, and those in the repository from the shipped ones."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sr_export.model import find_model, shipped_models
+from sr_train.checkpoint import save_checkpoint
+from sr_train.generator import random_generator
+from tests.conftest import TINY, random_pixels
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def results(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script, as a module; it imports its neighbour."""
+    folder = ROOT / "benchmarks"
+    monkeypatch.syspath_prepend(folder)
+    modules = []
+    for name in ("strips", "results"):
+        spec = spec_from_file_location(name, folder / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        modules.append(module_from_spec(spec))
+        monkeypatch.setitem(sys.modules, name, modules[-1])
+        spec.loader.exec_module(modules[-1])
+    return modules[-1]
+
+
+def _pictures(page: str) -> list[str]:
+    return re.findall(r"!\[[^]]*\]\(([^)]*)\)", page)
+
+
+def test_page_and_card_follow_the_checkpoint(results: ModuleType, tmp_path: Path) -> None:
+    """Made with figures; made again without test sets: kept; made with another checkpoint: gone."""
+    mine = tmp_path / "mine.safetensors"
+    save_checkpoint(mine, random_generator(TINY, 1))
+    (tmp_path / "Set1/HR").mkdir(parents=True)
+    Image.fromarray(random_pixels(64, 80)).save(tmp_path / "Set1/HR/a.png")
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards/mine.md").write_text("# mine\n<!-- figures -->\nold\n<!-- end of figures -->\nend\n")
+    place = ["--models", str(mine), "--out", str(tmp_path / "docs"), "--cards", str(tmp_path / "cards")]
+
+    def make(*more: str) -> tuple[str, str]:
+        assert results.main([*place, *more]) == 0
+        return (tmp_path / "docs/results.md").read_text(), (tmp_path / "cards/mine.md").read_text()
+
+    page, card = make("--sets", str(tmp_path / "Set1/HR"))
+    assert len(_pictures(page)) == 5 and all((tmp_path / "docs" / name).is_file() for name in _pictures(page))
+    assert "**Set1/HR**, 1 pictures" in page and page.count("| mine | ") == 2
+    assert card.startswith("# mine\n<!-- figures -->\n    sr-train eval") and card.endswith(
+        "<!-- end of figures -->\nend\n"
+    )
+    assert "| Set1/HR, mine |" in card and find_model(str(mine)).sha256 in card and "old" not in card
+    assert make() == (page, card)
+    save_checkpoint(mine, random_generator(TINY, 2))
+    page, card = make()
+    assert "Set1/HR, mine" not in card and "Not measured with these weights" in card
+    assert "| mine |" in page  # of the samples, measured anew
+
+
+def test_a_strip_shows_the_same_square_of_each_picture(results: ModuleType, tmp_path: Path) -> None:
+    hr = random_pixels(64, 64)
+    lr = np.ascontiguousarray(hr[::4, ::4])
+    strips = sys.modules["strips"]
+    strips.write_strip(tmp_path / "strip.png", strips.Crop(16, 32, 16), [("LR", lr), ("HR", hr)])
+    with Image.open(tmp_path / "strip.png") as image:
+        pixels = np.asarray(image)
+    side = 16 * strips.ZOOM
+    assert np.array_equal(pixels[strips.HEADER :, -side:], hr[16:32, 32:48].repeat(2, axis=0).repeat(2, axis=1))
+    assert np.array_equal(pixels[strips.HEADER :, :side], lr[4:8, 8:12].repeat(8, axis=0).repeat(8, axis=1))
+    assert results.CROPS.keys() == {path.stem for path in (ROOT / "samples").iterdir() if path.suffix != ".md"}
+
+
+def test_curves_are_drawn_from_a_run_folder(results: ModuleType, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    strips = sys.modules["strips"]
+    (tmp_path / "run/srgan").mkdir(parents=True)
+    (tmp_path / "run/srgan/metrics.csv").write_text("step,mse_loss,psnr_y\n1,0.5,20\n2,0.25,21\n")
+    strips.write_curves(tmp_path / "curves.png", [tmp_path / "run"])
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    shutil.rmtree(tmp_path / "run/srgan")
+    with pytest.raises(FileNotFoundError, match="name run folders"):
+        strips.write_curves(tmp_path / "curves.png", [tmp_path / "run"])
+    assert results.main(["--models", "nowhere.safetensors"]) == 2
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_page_and_cards_in_the_repository_are_of_the_shipped_checkpoints(name: str) -> None:
+    """Ship other weights, and `make results` has to be run."""
+    sha256 = find_model(name).sha256
+    page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    assert f"`{name}` {sha256[:16]}" in page
+    assert all((ROOT / "docs" / picture).is_file() for picture in _pictures(page))
+    assert sha256 in (ROOT / f"sr_export/models/{name}.md").read_text(encoding="utf-8")
