@@ -82,7 +82,7 @@ def chosen_settings(options: Options, traits: Traits, halo: int) -> Settings:
         halo=halo,
         sizes=chosen_sizes(options),
         batch=options.batch,
-        read=ReadOptions(IccChoice(options.icc), options.strip, int(options.max_pixels * MEGA)),
+        read=ReadOptions(IccChoice(options.icc), options.strip, int(options.max_pixels * MEGA), options.clip),
         write=WriteOptions(options.quality, PngLevel(options.png_level)),
         alpha=AlphaChoice(options.alpha),
         keep_mtime=options.mtime,

@@ -44,6 +44,7 @@ class Options:
     png_level: str
     alpha: str
     icc: str
+    clip: bool
     strip: bool
     mtime: bool  # keep the modification time
 
@@ -121,6 +122,7 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
     add("--quality", type=_quality, default=95, metavar="N", help="of JPEG, WebP and AVIF, 1 to 100 (95)")
     add("--png-level", choices=("fast", "small"), default="fast", help="small: smaller PNGs, ten times slower (fast)")
     add("--alpha", choices=("lanczos", "model"), default="lanczos", help="what enlarges transparency (lanczos)")
+    add("--clip", action="store_true", help="float photos: clip values outside 0 to 1 instead of refusing the photo")
     add("--icc", choices=("keep", "srgb"), default="keep", help="keep each colour profile, or convert to sRGB (keep)")
     add("--strip", action="store_true", help="leave out all metadata (date, place, camera, text)")
     add("--no-mtime", dest="mtime", action="store_false", help="results are dated now, not like their photos")

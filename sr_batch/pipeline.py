@@ -25,9 +25,8 @@ from queue import Empty, Full, Queue
 from threading import Event
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sr_batch.depth import Pixels as DeepPixels
+from sr_batch.depth import Pixels
 from sr_batch.errors import PhotoError, PhotoOutOfReach, UnreadablePhoto, UnwritablePhoto
 from sr_batch.events import ALREADY_THERE, Done, Events, Failure, Summary
 from sr_batch.folders import PhotoJob
@@ -44,7 +43,7 @@ from sr_batch.photos import (
     probe,
     read_photo,
 )
-from sr_batch.photos.transparency import tame_alpha
+from sr_batch.photos.transparency import mean_channel, tame_alpha
 from sr_batch.resize import resize, resize_bands
 from sr_batch.sizes import SizePolicy, enlarged_beyond
 from sr_batch.tiles import plan_tiles
@@ -53,8 +52,6 @@ from sr_train.atomic_file import atomic_file, remove_leftovers
 from sr_train.errors import SRError
 
 __all__ = ["Settings", "run_batch"]
-
-Pixels = NDArray[np.uint8]
 
 BANDS_WAITING = 2  # for each file: one being encoded, one behind it
 # Least bytes per output pixel that a photo of each format takes on disk (smooth ones take less): used only to say
@@ -89,7 +86,7 @@ class Settings:
     def key(self, model_sha256: str, precision: str) -> str:
         """Of all that shapes a result: for the journal. Tiles and batches change nothing that can be seen."""
         size = repr(self.sizes.target_for(self.scale))
-        shaping = [model_sha256, precision, self.scale, size, self.halo, self.read.icc, self.read.strip]
+        shaping = [model_sha256, precision, self.scale, size, self.halo, self.read.icc, self.read.strip, self.read.clip]
         shaping += [self.write.quality, self.write.png_level, self.alpha, self.keep_mtime]
         return hashlib.sha256(json.dumps(shaping).encode()).hexdigest()[:16]
 
@@ -263,8 +260,8 @@ def _upscale_alpha(work: _Decoded, stream: Stream, settings: Settings) -> Pixels
     grey = np.repeat(alpha[:, :, None], 3, axis=2)
     plan = plan_tiles(photo.size.height, photo.size.width, settings.tile, settings.halo, settings.fixed_tile)
     with closing(upscale(grey, stream, plan, settings.scale, settings.batch)) as bands:
-        large = np.concatenate([band.pixels.mean(axis=2).round().astype(np.uint8) for band in bands])
-    return tame_alpha(alpha, resize(large, work.result).astype(np.uint8, copy=False))
+        large = np.concatenate([mean_channel(band.pixels) for band in bands])
+    return tame_alpha(alpha, resize(large, work.result))
 
 
 def _infer(output: _Output, stream: Stream, settings: Settings, events: Events, summary: Summary) -> None:
@@ -317,7 +314,7 @@ def _write(
         raise UnwritablePhoto(f"{job.target} cannot be written ({reason})") from error
 
 
-def _until_end(bands: Queue[Band | _End], stop: Event) -> Iterator[DeepPixels]:
+def _until_end(bands: Queue[Band | _End], stop: Event) -> Iterator[Pixels]:
     """The bands of a file that is to be finished. Raises _Abandoned when it, or the whole run, was given up."""
     while True:
         try:

@@ -1,20 +1,23 @@
-"""Photos in and out: files become 8-bit arrays and bands of rows become files.
+"""Photos in and out: files become arrays and bands of rows become files.
 
     file ──probe──▶ Size ──read_photo──▶ Photo (RGB array + what must come back)
-    bands ──open_writer──▶ file (PNG streamed; the others gathered by Pillow)
+    bands ──open_writer──▶ file (PNG and TIFF streamed; the others gathered by Pillow)
 
 formats.py       which formats there are, and how large their pictures may be
-reading.py       file -> Photo; Pillow's errors are translated here
+opening.py       a file opened: what is in it, which library reads it; their errors are translated here
+reading.py       file -> Photo
+deep.py          16-bit PNG, 16-bit and float TIFF
 writing.py       rows -> file
 colour.py        ICC profiles, through LittleCMS
 transparency.py  colour under transparency, and the upscaled alpha channel
 metadata.py      EXIF, XMP, IPTC, resolution, text: read, corrected, and in each format's own shape
-tiff.py          EXIF's sub-folders in a compressed TIFF
+tiff.py          TIFF's folders of tags, and a writer of pages
 """
 
 from sr_batch.photos.colour import IccChoice
 from sr_batch.photos.formats import PhotoFormat, Size, check_size
-from sr_batch.photos.reading import Photo, ReadOptions, probe, read_photo, use_own_limits
+from sr_batch.photos.opening import use_own_limits
+from sr_batch.photos.reading import Photo, ReadOptions, probe, read_photo
 from sr_batch.photos.transparency import AlphaChoice
 from sr_batch.photos.writing import PngLevel, WriteOptions, Writer, open_writer
 

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-__all__ = ["IccChoice", "grey_to_srgb", "profile_space", "srgb_profile", "to_srgb"]
+from sr_batch.depth import Pixels as DeepPixels
+
+__all__ = ["IccChoice", "deep_to_srgb", "grey_to_srgb", "profile_space", "srgb_profile", "to_srgb"]
 
 Pixels = NDArray[np.uint8]
 # Colours inside both gamuts stay what they are, black becomes black: what viewers do for photos.
@@ -55,6 +57,30 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image | None:
         )
     except ImageCms.PyCMSError:
         return None
+
+
+def deep_to_srgb(colour: DeepPixels, icc: bytes) -> DeepPixels | None:
+    """uint16 or float32, [h, w] in a grey profile or [h, w, 3] in an RGB one, as sRGB [h, w, 3] of the same depth.
+
+    None if the profile is damaged. Pillow's LittleCMS takes 8 bits only; imagecodecs brings its own. What lies
+    outside sRGB is clamped.
+    """
+    import imagecodecs
+
+    try:
+        converted: DeepPixels = imagecodecs.cms_transform(
+            np.ascontiguousarray(colour),
+            icc,
+            srgb_profile(),
+            colorspace="gray" if colour.ndim == 2 else "rgb",
+            outcolorspace="rgb",
+            outdtype=colour.dtype,
+            intent=INTENT,
+            flags=FLAGS | ImageCms.Flags.NOOPTIMIZE,  # else through a coarse table, levels off
+        )
+    except (imagecodecs.CmsError, ValueError):
+        return None
+    return np.clip(converted, 0, 1) if converted.dtype.kind == "f" else converted
 
 
 def grey_to_srgb(icc: bytes) -> Callable[[Pixels], Pixels]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from sr_batch.errors import PhotoOutOfReach, UnwritablePhoto
 
 __all__ = ["PhotoFormat", "Size", "check_size", "pillow_formats"]
 
 UNLIMITED = 2**31 - 1
-TIFF_MAX_BYTES = 2**32 - 2**20  # classic TIFF has 32-bit offsets
 AVIF_MAX_PIXELS = 16384**2  # what decoders built on libavif accept
 SNIFFED_BYTES = 64  # enough for the first box of HEIC, AVIF and JPEG XL files
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
@@ -63,6 +65,15 @@ class PhotoFormat(Enum):
         return self.max_side > 0
 
     @property
+    def depths(self) -> tuple[np.dtype[Any], ...]:
+        """Of channels that its files keep, as we write them, the deepest last."""
+        depths: dict[PhotoFormat, tuple[type, ...]] = {
+            PhotoFormat.PNG: (np.uint8, np.uint16),
+            PhotoFormat.TIFF: (np.uint8, np.uint16, np.float32),
+        }
+        return tuple(np.dtype(depth) for depth in depths.get(self, (np.uint8,)))
+
+    @property
     def keeps_grey(self) -> bool:
         """WebP and AVIF files are RGB when they are read back."""
         return self in (PhotoFormat.PNG, PhotoFormat.JPEG, PhotoFormat.TIFF)
@@ -79,8 +90,6 @@ def check_size(size: Size, kind: PhotoFormat) -> None:
         raise UnwritablePhoto(
             f"the result of {size} does not fit {kind.name} (longest side {kind.max_side}); use --format png"
         )
-    if kind is PhotoFormat.TIFF and size.pixels * 4 > TIFF_MAX_BYTES:
-        raise UnwritablePhoto(f"the result of {size} does not fit a TIFF of 4 GB; use --format png")
     if kind is PhotoFormat.AVIF and size.pixels > AVIF_MAX_PIXELS:
         raise UnwritablePhoto(f"the result of {size} has more pixels than AVIF viewers open; use --format png")
 

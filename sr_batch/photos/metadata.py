@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 
 from sr_batch.photos.formats import PhotoFormat, Size
+from sr_batch.photos.tiff import EXIF_FOLDER, GPS_FOLDER, INTEROP_FOLDER, TiffFolders
 
 __all__ = [
     "Metadata",
@@ -22,16 +24,19 @@ __all__ = [
     "photoshop_segment",
     "png_raw_profile",
     "read_metadata",
+    "read_tiff_metadata",
     "resize_metadata",
+    "tiff_folders",
 ]
 
 EXIF_HEAD = b"Exif\0\0"
-EXIF_FOLDER, GPS_FOLDER, INTEROP_FOLDER = 0x8769, 0x8825, 0xA005
 EXIF_WIDTH, EXIF_HEIGHT = 0xA002, 0xA003
 # TIFF tags that describe how the old file stored its pixels; everything else in EXIF describes the photo.
 STRUCTURAL_TAGS = {*range(254, 270), 273, 274, 277, 278, 279, 284, 317, *range(320, 324), 324, 325, 330, 338, 339, 347,
                    513, 514, *range(529, 533), 700, 33723, 34377, 34675}  # fmt: skip
-TIFF_IPTC, TIFF_PHOTOSHOP = 33723, 34377
+TIFF_XMP, TIFF_IPTC, TIFF_ICC = 700, 33723, 34675
+TIFF_X_RESOLUTION, TIFF_Y_RESOLUTION, TIFF_RESOLUTION_UNIT = 282, 283, 296
+TIFF_DOTS_PER_INCH = {2: 1.0, 3: 2.54}  # by unit: inch, centimetre
 PHOTOSHOP_IPTC = 0x0404  # the image resource that holds IPTC-IIM records
 JPEG_MAX_SEGMENT = 65533
 PHOTOSHOP_HEAD = b"Photoshop 3.0\0"
@@ -56,15 +61,42 @@ class Metadata:
 
 
 def read_metadata(image: Image.Image, lost: list[str]) -> Metadata:
-    """The metadata of a loaded picture. What is damaged is left out, with a sentence in `lost`."""
+    """The metadata of a loaded picture, not a TIFF. What is damaged is left out, with a sentence in `lost`."""
     dpi = image.info.get("dpi")
     return Metadata(
-        _clean_exif(image, lost),
-        _clean_xmp(image),
+        _clean_exif(lambda: _exif_folders(image), lost),
+        _clean_xmp(image.info.get("xmp")),
         _find_iptc(image),
         (float(dpi[0]), float(dpi[1])) if isinstance(dpi, tuple) and min(dpi) > 0 else None,
         _texts(image),
     )
+
+
+def read_tiff_metadata(folders: TiffFolders, lost: list[str]) -> Metadata:
+    """The same of one page of a TIFF."""
+    iptc = folders.main.get(TIFF_IPTC)
+    return Metadata(
+        _clean_exif(lambda: folders, lost),
+        _clean_xmp(folders.main.get(TIFF_XMP)),
+        iptc if isinstance(iptc, bytes) else None,
+        _tiff_resolution(folders.main),
+    )
+
+
+def tiff_folders(metadata: Metadata, icc: bytes | None) -> TiffFolders:
+    """What a TIFF's page says besides its pixels."""
+    main: dict[int, object] = {}
+    folders: dict[int, dict[int, Any]] = {}
+    if metadata.exif:
+        exif = Image.Exif()
+        exif.load(EXIF_HEAD + metadata.exif)
+        folders = {tag: dict(exif.get_ifd(tag)) for tag in (EXIF_FOLDER, GPS_FOLDER) if exif.get_ifd(tag)}
+        main = {tag: value for tag, value in exif.items() if tag not in (EXIF_FOLDER, GPS_FOLDER)}
+    if metadata.dpi:
+        main[TIFF_X_RESOLUTION], main[TIFF_Y_RESOLUTION] = metadata.dpi
+        main[TIFF_RESOLUTION_UNIT] = 2
+    packets = {TIFF_XMP: metadata.xmp, TIFF_IPTC: metadata.iptc, TIFF_ICC: icc}
+    return TiffFolders(main | {tag: packet for tag, packet in packets.items() if packet}, folders)
 
 
 def resize_metadata(metadata: Metadata, size: Size) -> Metadata:
@@ -126,17 +158,24 @@ def png_raw_profile(iptc: bytes) -> str:
     return f"\niptc\n{len(resource):8}\n{lines}\n"
 
 
-def _clean_exif(image: Image.Image, lost: list[str]) -> bytes | None:
+def _exif_folders(image: Image.Image) -> TiffFolders:
+    exif = image.getexif()
+    folders: dict[int, dict[int, Any]] = {}
+    for tag in (EXIF_FOLDER, GPS_FOLDER):
+        folders[tag] = dict(exif.get_ifd(tag))
+        if INTEROP_FOLDER in folders[tag]:
+            folders[tag][INTEROP_FOLDER] = dict(exif.get_ifd(INTEROP_FOLDER))
+    return TiffFolders(exif, folders)
+
+
+def _clean_exif(read: Callable[[], TiffFolders], lost: list[str]) -> bytes | None:
     """The photo's EXIF without orientation (it is applied) and without what described the old file's storage."""
     try:
-        old, new = image.getexif(), Image.Exif()
-        for tag, value in old.items():
+        old, new = read(), Image.Exif()
+        for tag, value in old.main.items():
             if tag not in STRUCTURAL_TAGS and tag not in (EXIF_FOLDER, GPS_FOLDER):
                 new[tag] = value
-        for tag in (EXIF_FOLDER, GPS_FOLDER):
-            folder = dict(old.get_ifd(tag))
-            if INTEROP_FOLDER in folder:
-                folder[INTEROP_FOLDER] = dict(old.get_ifd(INTEROP_FOLDER))
+        for tag, folder in old.folders.items():
             if folder:
                 new.get_ifd(tag).update(folder)
                 new[tag] = new.get_ifd(tag)
@@ -146,8 +185,7 @@ def _clean_exif(image: Image.Image, lost: list[str]) -> bytes | None:
         return None
 
 
-def _clean_xmp(image: Image.Image) -> bytes | None:
-    xmp = image.info.get("xmp")
+def _clean_xmp(xmp: object) -> bytes | None:
     if isinstance(xmp, str):
         xmp = xmp.encode()
     if not isinstance(xmp, bytes) or not xmp.strip(b"\0 \n"):
@@ -156,12 +194,18 @@ def _clean_xmp(image: Image.Image) -> bytes | None:
 
 
 def _find_iptc(image: Image.Image) -> bytes | None:
-    if isinstance(image, TiffImageFile):
-        records = image.tag_v2.get(TIFF_IPTC)
-        return records if isinstance(records, bytes) else None
     resources = image.info.get("photoshop")
     records = resources.get(PHOTOSHOP_IPTC) if isinstance(resources, dict) else None
     return records if isinstance(records, bytes) and records else None
+
+
+def _tiff_resolution(tags: Mapping[int, Any]) -> tuple[float, float] | None:
+    try:
+        factor = TIFF_DOTS_PER_INCH[tags.get(TIFF_RESOLUTION_UNIT, 2)]
+        across, down = float(tags[TIFF_X_RESOLUTION]), float(tags[TIFF_Y_RESOLUTION])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None  # not said, without a unit, or damaged
+    return (across * factor, down * factor) if 0 < across < float("inf") and 0 < down < float("inf") else None
 
 
 def _texts(image: Image.Image) -> tuple[tuple[str, str], ...]:

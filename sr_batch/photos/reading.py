@@ -1,38 +1,37 @@
-"""Photos in: a file becomes an 8-bit RGB array and what must come back with it.
-
-Pillow's errors are translated here and nowhere else on the way in.
-"""
+"""Photos in: a file becomes an RGB array, as deep as the file, and what must come back with it."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL import Image, ImageOps
 
-from sr_batch.errors import PhotoOutOfReach, UnreadablePhoto
-from sr_batch.photos.colour import IccChoice, profile_space, srgb_profile, to_srgb
-from sr_batch.photos.formats import PhotoFormat, Size, pillow_formats
-from sr_batch.photos.metadata import Metadata, fit_metadata, read_metadata, resize_metadata
+from sr_batch.depth import Pixels, bits_of, to_depth
+from sr_batch.errors import UnreadablePhoto
+from sr_batch.photos.colour import IccChoice, deep_to_srgb, profile_space, srgb_profile, to_srgb
+from sr_batch.photos.deep import Raster, is_deep_tiff_page, png_depth, read_deep_png, read_deep_tiff_page
+from sr_batch.photos.formats import PhotoFormat, Size
+from sr_batch.photos.metadata import (
+    TIFF_ICC,
+    Metadata,
+    fit_metadata,
+    read_metadata,
+    read_tiff_metadata,
+    resize_metadata,
+)
+from sr_batch.photos.opening import UPRIGHT_FORMATS, Source, open_source
+from sr_batch.photos.tiff import read_folders
 from sr_batch.photos.transparency import bleed
 
-__all__ = ["Photo", "ReadOptions", "probe", "read_photo", "use_own_limits"]
-
-Pixels = NDArray[np.uint8]
+__all__ = ["MAX_PIXELS", "Photo", "ReadOptions", "probe", "read_photo"]
 
 MAX_PIXELS = 500_000_000  # input; more is a decompression bomb or needs streaming, which this release has not
-EXIF_ORIENTATION = 0x0112
-TIFF_BITS_PER_SAMPLE = 258
-UPRIGHT_FORMATS = {"TIFF", "HEIF", "JXL"}  # their plugins turn the picture themselves and give its size as displayed
-SINGLE_PICTURES = {"MPO", "HEIF"}  # further pictures in the file are previews, depth maps, other views
-PROFILED_MODES = {"L": "GRAY", "RGB": "RGB"}  # which profile describes a result of this mode
-AVIF_HEAD_BYTES = 4096  # the item properties come first
+PROFILE_SPACES = {2: "GRAY", 3: "RGB"}  # which profile describes colours of so many dimensions
+HEAD_BYTES = 4096  # AVIF's item properties come first
 AVIF_BITS = b"pixi"  # box: version and flags (4 bytes), number of channels, bits of each
 
 
@@ -41,13 +40,14 @@ class ReadOptions:
     icc: IccChoice = IccChoice.KEEP
     strip: bool = False  # leave the metadata out; the colour profile stays
     max_pixels: int = MAX_PIXELS  # more is refused before it is decoded
+    clip: bool = False  # floats outside [0, 1] are clipped, not refused
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A decoded photo: what the network gets, and what must come out with it."""
+    """A decoded photo: what the network gets, and what must come out with it. Its arrays have one depth."""
 
-    rgb: Pixels  # [h, w, 3], as displayed; colours bled under full transparency
+    rgb: Pixels  # [h, w, 3], as displayed; uint8, uint16 or float32 in [0, 1]; colours bled under full transparency
     grey: bool  # the file has one colour channel, and so shall its result
     alpha: Pixels | None  # [h, w]
     icc: bytes | None  # profile of the result: GRAY if `grey`, else RGB
@@ -58,125 +58,122 @@ class Photo:
     def size(self) -> Size:
         return Size(self.rgb.shape[0], self.rgb.shape[1])
 
+    @property
+    def depth(self) -> np.dtype[Any]:
+        return self.rgb.dtype
+
     def for_result(self, kind: PhotoFormat, size: Size) -> Photo:
-        """The same with the metadata of a result of this format and size; what does not fit becomes a warning."""
+        """The same as a result of this format and size can hold it; what does not fit becomes a warning."""
         metadata, lost = fit_metadata(resize_metadata(self.metadata, size), kind)
-        return replace(self, metadata=metadata, warnings=(*self.warnings, *lost))
-
-
-def use_own_limits() -> None:
-    """Tell Pillow, for the whole process, that size limits are checked here, and to keep its warnings to itself.
-
-    For command lines: Pillow would refuse 180 MP, and print its doubts about EXIF with source lines.
-    """
-    Image.MAX_IMAGE_PIXELS = None
-    warnings.filterwarnings("ignore", module="PIL")
+        rgb, alpha = self.rgb, self.alpha
+        if self.depth not in kind.depths:
+            deepest = kind.depths[-1]
+            rgb, alpha = to_depth(rgb, deepest), None if alpha is None else to_depth(alpha, deepest)
+            whole = f"{bits_of(self.depth)} bits a channel" if self.depth.kind == "u" else "floats"
+            lost.append(f"{whole} became {bits_of(deepest)} bits: {kind.name} keeps no more")
+        return replace(self, rgb=rgb, alpha=alpha, metadata=metadata, warnings=(*self.warnings, *lost))
 
 
 def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Size:
     """Read a photo's header. Raises UnreadablePhoto when it is not a photo that can be upscaled."""
-    with _open(path, max_pixels) as image:
-        return _size_as_displayed(image)
+    with open_source(path, max_pixels) as source:
+        return source.size(0)
 
 
 def read_photo(path: Path, options: ReadOptions | None = None) -> Photo:
-    """Decode a photo to 8-bit RGB, turned as its EXIF orientation says. Raises UnreadablePhoto with the reason."""
+    """Decode a photo, turned as its EXIF orientation says. Raises UnreadablePhoto with the reason."""
     options = options or ReadOptions()
-    with _open(path, options.max_pixels) as image:
-        lost, promised = _what_is_lost(image, path), _size_as_displayed(image)
-        image.load()
-        metadata = Metadata() if options.strip else read_metadata(image, lost)
-        icc = image.info.get("icc_profile") or None
-        upright = image if image.format in UPRIGHT_FORMATS else ImageOps.exif_transpose(image)
-        colour, alpha = _split_alpha(_reduce_depth(upright))
-        colour, icc = _convert_colour(colour, icc, options.icc, lost)
-        grey = colour.mode == "L"
-        rgb = np.asarray(colour.convert("RGB"))
-        if (found := Size(rgb.shape[0], rgb.shape[1])) != promised:
-            raise UnreadablePhoto(f"damaged: {promised} pixels by its header, {found} by its content")
-    if alpha is not None:
-        rgb = bleed(rgb, alpha)
-    return Photo(rgb, grey, alpha, icc, metadata, tuple(lost))
+    with open_source(path, options.max_pixels) as source:
+        if source.count > 1:
+            raise UnreadablePhoto(f"has {source.count} frames or pages; this release upscales single pictures only")
+        return _read_picture(source, 0, options)
 
 
-def _size_as_displayed(image: Image.Image) -> Size:
-    turned = image.format not in UPRIGHT_FORMATS and image.getexif().get(EXIF_ORIENTATION, 1) >= 5
-    return Size(*((image.width, image.height) if turned else (image.height, image.width)))
+def _read_picture(source: Source, index: int, options: ReadOptions) -> Photo:
+    lost: list[str] = []
+    promised = source.size(index)
+    raster, icc, metadata = _decode(source, index, options, lost)
+    colour, icc = _convert_colour(raster.colour, icc, options.icc, lost)
+    if (found := Size(colour.shape[0], colour.shape[1])) != promised:
+        raise UnreadablePhoto(f"damaged: {promised} pixels by its header, {found} by its content")
+    grey = colour.ndim == 2
+    rgb = np.repeat(colour[:, :, None], 3, axis=2) if grey else colour
+    if raster.alpha is not None:
+        rgb = bleed(rgb, raster.alpha)
+    return Photo(rgb, grey, raster.alpha, icc, Metadata() if options.strip else metadata, tuple(lost))
 
 
-@contextmanager
-def _open(path: Path, max_pixels: int) -> Iterator[Image.Image]:
-    """An opened, not yet decoded file; whatever Pillow raises in the block becomes UnreadablePhoto."""
-    try:
-        if path.stat().st_size == 0:
-            raise UnreadablePhoto("the file is empty (0 bytes)")
-        with Image.open(path, formats=pillow_formats(path)) as image:
-            if image.width * image.height > max_pixels:
-                raise PhotoOutOfReach(
-                    f"{image.width}x{image.height} pixels are more than the limit of {max_pixels / 10**6:g} MP; "
-                    "if the file can be trusted, raise it with --max-pixels"
-                )
-            yield image
-    except UnreadablePhoto:
-        raise
-    except UnidentifiedImageError as error:
-        raise UnreadablePhoto("damaged, or not a picture of a known format, whatever its name says") from error
-    except MemoryError as error:
-        raise PhotoOutOfReach("too large for this machine's memory") from error
-    except OSError as error:
-        if error.errno is not None:  # the system's, not Pillow's
-            raise PhotoOutOfReach(f"cannot be read ({error.strerror})") from error
-        raise UnreadablePhoto(f"cannot be read ({_one_line(error)})") from error
-    except Exception as error:  # damaged files raise SyntaxError, ValueError, struct.error and more in Pillow's plugins
-        raise UnreadablePhoto(f"damaged, cannot be decoded ({_one_line(error)})") from error
+def _decode(source: Source, index: int, options: ReadOptions, lost: list[str]) -> tuple[Raster, bytes | None, Metadata]:
+    """The picture upright, its profile and its metadata."""
+    if not source.pages:
+        assert source.image is not None
+        source.image.load()
+        icc = source.image.info.get("icc_profile") or None
+        metadata = read_metadata(source.image, lost)
+        raster, icc = _decode_image(source, index, icc, lost)
+        return raster, icc, metadata
+    page = source.pages[index]
+    with source.path.open("rb") as file:
+        folders = read_folders(file, page.offset)
+    said = folders.main.get(TIFF_ICC)
+    icc = said if isinstance(said, bytes) and said else None
+    metadata = read_tiff_metadata(folders, lost)
+    if is_deep_tiff_page(page):
+        raster = read_deep_tiff_page(page, lost, clip=options.clip)
+        return raster.turned(source.orientation(index)), icc, metadata
+    assert source.image is not None
+    source.image.seek(page.index)
+    source.image.load()
+    raster, icc = _decode_image(source, index, icc, lost)
+    return raster, icc, metadata
 
 
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())
-
-
-def _what_is_lost(image: Image.Image, path: Path) -> list[str]:
-    """One sentence for each thing that this release does not carry over."""
-    lost = []
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format not in SINGLE_PICTURES:
-        raise UnreadablePhoto(f"has {frames} frames or pages; this release upscales single pictures only")
-    bits = _bits_per_channel(image, path)
+def _decode_image(source: Source, index: int, icc: bytes | None, lost: list[str]) -> tuple[Raster, bytes | None]:
+    """What Pillow has loaded, upright. CMYK and Lab become sRGB, and their profile with them."""
+    image = source.image
+    assert image is not None
+    bits = _bits_per_channel(source)
+    if image.format == "PNG" and bits == 16:
+        raster = read_deep_png(source.path)
+        return raster.turned(source.orientation(index)), icc
+    upright = image if image.format in UPRIGHT_FORMATS else ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        return Raster(np.asarray(upright).astype(np.uint16)), icc
+    if image.mode in ("I", "F"):
+        raise UnreadablePhoto("32-bit pictures of this format are not upscaled; convert it to 16 bits first")
     if bits > 8:
-        lost.append(f"{bits} bits a channel became 8")
+        lost.append(f"{bits} bits a channel became 8: only PNG and TIFF are read deeper")
     if image.mode == "1":
         lost.append("black and white became grey")
-    return lost
+    colour, alpha = _split_alpha(upright)
+    if colour.mode in ("CMYK", "LAB"):
+        converted = to_srgb(colour, icc)
+        if converted is None:
+            lost.append(f"{colour.mode} became RGB by the simple formula: the file has no profile that says how")
+        colour, icc = (colour.convert("RGB"), None) if converted is None else (converted, srgb_profile())
+    return Raster(np.asarray(colour), alpha), icc
 
 
-def _bits_per_channel(image: Image.Image, path: Path) -> int:
+def _bits_per_channel(source: Source) -> int:
     """From the header, never from the values; Pillow opens 16-bit RGB as 8-bit without a word."""
+    image = source.image
+    assert image is not None
+    if source.pages:
+        return max(page.bitspersample for page in source.pages)
+    with source.path.open("rb") as file:
+        start = file.read(HEAD_BYTES)
     match image.format:
         case "PNG":
-            with path.open("rb") as file:
-                return file.read(25)[24]  # IHDR's bit depth
+            return png_depth(start) or 8
         case "AVIF":
-            with path.open("rb") as file:
-                head = file.read(AVIF_HEAD_BYTES)
-            bits = head[head.find(AVIF_BITS) + 9 :] if AVIF_BITS in head else b""
+            bits = start[start.find(AVIF_BITS) + 9 :] if AVIF_BITS in start else b""
             return bits[0] if bits else 8
         case "HEIF":
             return int(image.info.get("bit_depth", 8))
-    if isinstance(image, TiffImageFile):
-        return max(map(int, image.tag_v2.get(TIFF_BITS_PER_SAMPLE, (8,))))
     return 16 if image.mode.startswith("I;16") else 8
 
 
-def _reduce_depth(image: Image.Image) -> Image.Image:
-    """16-bit grey to 8-bit by rounding; Pillow's own conversion would clip it. Other deep modes are refused."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray(((np.asarray(image).astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise UnreadablePhoto("32-bit and float pictures are not upscaled in this release")
-    return image
-
-
-def _split_alpha(image: Image.Image) -> tuple[Image.Image, Pixels | None]:
+def _split_alpha(image: Image.Image) -> tuple[Image.Image, NDArray[np.uint8] | None]:
     """The colours as L, RGB, CMYK or LAB, and the alpha channel [h, w] if there is one."""
     grey = image.mode in ("L", "LA", "La", "1")
     if image.has_transparency_data:
@@ -188,24 +185,25 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Pixels | None]:
 
 
 def _convert_colour(
-    image: Image.Image, icc: bytes | None, choice: IccChoice, lost: list[str]
-) -> tuple[Image.Image, bytes | None]:
-    """The picture as L or RGB, and the profile that describes it then."""
-    if image.mode not in PROFILED_MODES:
-        converted = to_srgb(image, icc)
-        if converted is None:
-            lost.append(f"{image.mode} became RGB by the simple formula: the file has no profile that says how")
-            return image.convert("RGB"), None
-        return converted, srgb_profile()
-    if icc is not None and profile_space(icc) != PROFILED_MODES[image.mode]:
-        if image.mode == "L" and profile_space(icc) == "RGB":  # a grey picture saved with its camera's profile
-            return _convert_colour(image.convert("RGB"), icc, choice, lost)
+    colour: Pixels, icc: bytes | None, choice: IccChoice, lost: list[str]
+) -> tuple[Pixels, bytes | None]:
+    """Colours as the choice wants them, [h, w] or [h, w, 3], and the profile that describes them then."""
+    if icc is None:
+        return colour, None
+    if profile_space(icc) != PROFILE_SPACES[colour.ndim]:
+        if colour.ndim == 2 and profile_space(icc) == "RGB":  # a grey picture saved with its camera's profile
+            return _convert_colour(np.repeat(colour[:, :, None], 3, axis=2), icc, choice, lost)
         lost.append("its colour profile does not describe its pixels and was left out")
-        return image, None
-    if icc is not None and choice is IccChoice.SRGB:
-        converted = to_srgb(image, icc)
-        if converted is not None:
-            return converted, srgb_profile()
+        return colour, None
+    if choice is IccChoice.KEEP:
+        return colour, icc
+    converted: Pixels | None
+    if colour.dtype == np.uint8:
+        image = to_srgb(Image.fromarray(colour), icc)
+        converted = None if image is None else np.asarray(image)
+    else:
+        converted = deep_to_srgb(colour, icc)
+    if converted is None:
         lost.append("its colour profile is damaged: nothing was converted")
-        return image, None
-    return image, icc
+        return colour, None
+    return converted, srgb_profile()

@@ -1,31 +1,30 @@
-"""Photos out: bands of RGB rows become a file. PNG is streamed; the others are gathered and encoded by Pillow."""
+"""Photos out: bands of RGB rows become a file. PNG and TIFF are streamed; the others are gathered for Pillow."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from sr_batch.depth import Pixels
+from sr_batch.depth import Pixels, bits_of
 from sr_batch.errors import UnwritablePhoto
 from sr_batch.photos.colour import grey_to_srgb, srgb_profile
 from sr_batch.photos.formats import PhotoFormat, Size
-from sr_batch.photos.metadata import EXIF_FOLDER, EXIF_HEAD, GPS_FOLDER, TIFF_IPTC, photoshop_segment, png_raw_profile
+from sr_batch.photos.metadata import EXIF_HEAD, Metadata, photoshop_segment, png_raw_profile, tiff_folders
 from sr_batch.photos.reading import Photo
-from sr_batch.photos.tiff import append_folders
-from sr_batch.photos.transparency import enlarge_alpha
+from sr_batch.photos.tiff import TiffFolders, TiffWriter, needs_big
+from sr_batch.photos.transparency import enlarge_alpha, on_white
 from sr_batch.png import PngLevel, PngTags, PngWriter
 
 __all__ = ["PngLevel", "WriteOptions", "Writer", "open_writer"]
 
-TIFF_XMP = 700
-BYTE, UNDEFINED = 1, 7  # TIFF's types
+# Weights of red, green and blue in grey, in 65536ths, as Pillow's (ITU-R BT.601): equal channels stay what they are.
+RED, GREEN, BLUE = 19595, 38470, 7471
 
 
 class Writer(Protocol):
@@ -49,9 +48,11 @@ def open_writer(
 ) -> Writer:
     """A writer for the result of `photo`, of this size, into a binary file open for reading and writing.
 
-    Grey stays grey. Alpha is put back (JPEG has none: the photo lies on white there): `alpha`, uint8 of the result's
-    size, or else the photo's own by Lanczos. The file is the caller's to flush and close.
+    The photo is one `for_result` of this format. Grey stays grey, depth stays. Alpha is put back (JPEG has none: the
+    photo lies on white there): `alpha`, of the result's size and depth, or else the photo's own by Lanczos. The file
+    is the caller's to flush and close.
     """
+    assert photo.depth in kind.depths
     if photo.alpha is not None and alpha is None:
         alpha = enlarge_alpha(photo.alpha, size)
     icc, from_grey = photo.icc, None
@@ -59,14 +60,22 @@ def open_writer(
         icc, from_grey = srgb_profile(), grey_to_srgb(icc)  # the file will be RGB: a grey profile does not describe it
     rows = _Rows(photo.grey, alpha, from_grey, keep_alpha=kind is not PhotoFormat.JPEG)
     inner: Writer
-    if kind is PhotoFormat.PNG:
-        data = photo.metadata
-        text = data.text + ((("Raw profile type iptc", png_raw_profile(data.iptc)),) if data.iptc else ())
-        tags = PngTags(icc, data.exif, data.xmp, data.dpi, text)
-        inner = PngWriter(file, size.height, size.width, rows.channels, tags=tags, level=options.png_level)
-    else:
-        inner = _PillowWriter(file, kind, photo, icc, size, rows.channels, options)
+    match kind:
+        case PhotoFormat.PNG:
+            tags, depth = png_tags(photo.metadata, icc), bits_of(photo.depth)
+            inner = PngWriter(
+                file, size.height, size.width, rows.channels, depth=depth, tags=tags, level=options.png_level
+            )
+        case PhotoFormat.TIFF:
+            inner = _TiffPage(file, size, rows.channels, photo.depth, tiff_folders(photo.metadata, icc))
+        case _:
+            inner = _PillowWriter(file, kind, photo, icc, size, rows.channels, options)
     return _Composed(rows, inner)
+
+
+def png_tags(data: Metadata, icc: bytes | None) -> PngTags:
+    text = data.text + ((("Raw profile type iptc", png_raw_profile(data.iptc)),) if data.iptc else ())
+    return PngTags(icc, data.exif, data.xmp, data.dpi, text)
 
 
 class _Rows:
@@ -90,16 +99,24 @@ class _Rows:
             return rows
         alpha = self._alpha[self._next_row : self._next_row + len(rows), :, None]
         self._next_row += len(rows)
-        if self._keep_alpha:
-            return np.concatenate([rows, alpha], axis=2)
-        on_white = rows.astype(np.uint32) * alpha + 255 * (255 - alpha.astype(np.uint32))
-        return ((on_white + 127) // 255).astype(np.uint8)
+        return np.concatenate([rows, alpha], axis=2) if self._keep_alpha else on_white(rows, alpha)
 
     def _colours(self, rgb: Pixels) -> Pixels:
         if not self._grey:
             return rgb
-        grey = np.asarray(Image.fromarray(rgb).convert("L"))
-        return grey[:, :, None] if self._from_grey is None else self._from_grey(grey)
+        if self._from_grey is not None:
+            return self._from_grey(_grey(rgb)[:, :, 0].astype(np.uint8, copy=False))
+        return _grey(rgb)
+
+
+def _grey(rgb: Pixels) -> Pixels:
+    """[rows, w, 3] -> [rows, w, 1] of the same depth."""
+    if rgb.dtype.kind == "f":
+        weighted = rgb @ (np.array([[RED], [GREEN], [BLUE]], dtype=np.float32) / np.float32(65536))
+        return np.asarray(weighted, dtype=np.float32)
+    wide = rgb.astype(np.uint32)  # 65535 · 65536 + 32768 fits
+    weighted = (wide[..., :1] * RED + wide[..., 1:2] * GREEN + wide[..., 2:] * BLUE + 32768) >> 16
+    return np.asarray(weighted, dtype=rgb.dtype)
 
 
 class _Composed:
@@ -113,6 +130,21 @@ class _Composed:
 
     def finish(self) -> None:
         self._inner.finish()
+
+
+class _TiffPage:
+    """The only page of a TIFF."""
+
+    def __init__(self, file: IO[bytes], size: Size, channels: int, depth: np.dtype[Any], tags: TiffFolders) -> None:
+        self._tiff = TiffWriter(file, big=needs_big(size.pixels * channels * depth.itemsize))
+        self._tiff.begin(size.height, size.width, channels, depth)
+        self._tags = tags
+
+    def write(self, rows: Pixels) -> None:
+        self._tiff.write(rows)
+
+    def finish(self) -> None:
+        self._tiff.end(self._tags)
 
 
 class _PillowWriter:
@@ -141,19 +173,12 @@ class _PillowWriter:
     def finish(self) -> None:
         try:
             self._image.save(self._file, self._kind.pillow_name, **self._pillow_options())
-            if self._kind is PhotoFormat.TIFF and self._metadata.exif:
-                exif = self._exif()
-                folders = {tag: exif.get_ifd(tag) for tag in (EXIF_FOLDER, GPS_FOLDER) if exif.get_ifd(tag)}
-                append_folders(self._file, folders)
         except (ValueError, struct.error, RuntimeError) as error:  # Pillow's plugins; libavif raises RuntimeError
             raise UnwritablePhoto(f"Pillow cannot write it as {self._kind.name} ({error})") from error
 
     def _pillow_options(self) -> dict[str, object]:
         data = self._metadata
         options: dict[str, object] = {"icc_profile": self._icc} if self._icc else {}
-        if self._kind is PhotoFormat.TIFF:
-            options |= {"compression": "tiff_adobe_deflate", "tiffinfo": self._tiff_tags()}
-            return options | ({"dpi": data.dpi} if data.dpi else {})
         if data.exif:
             options["exif"] = EXIF_HEAD + data.exif
         if data.xmp:
@@ -169,21 +194,3 @@ class _PillowWriter:
             case PhotoFormat.AVIF:
                 options |= {"quality": self._quality, "subsampling": "4:4:4", "speed": 8}
         return options
-
-    def _exif(self) -> Image.Exif:
-        exif = Image.Exif()
-        exif.load(EXIF_HEAD + (self._metadata.exif or b""))
-        return exif
-
-    def _tiff_tags(self) -> ImageFileDirectory_v2:
-        """EXIF's main folder, XMP and IPTC; its sub-folders are appended to the finished file."""
-        tags = ImageFileDirectory_v2()
-        if self._metadata.exif:
-            for tag, value in self._exif().items():
-                if tag not in (EXIF_FOLDER, GPS_FOLDER):
-                    tags[tag] = value
-        for tag, packet in ((TIFF_XMP, self._metadata.xmp), (TIFF_IPTC, self._metadata.iptc)):
-            if packet:
-                tags.tagtype[tag] = BYTE if tag == TIFF_XMP else UNDEFINED
-                tags[tag] = packet
-        return tags

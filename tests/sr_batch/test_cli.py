@@ -13,8 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from sr_batch.cli import main
@@ -513,3 +515,36 @@ def test_on_a_terminal_there_is_a_bar(tiny_checkpoint: Path, tmp_path: Path) -> 
     assert "MP/s" in text
     assert "failed: " in text
     assert process.returncode == 1
+
+
+def test_a_16_bit_gradient_stays_smooth(sr_batch: Command, tmp_path: Path) -> None:
+    """Through the network, in far more levels than 8 bits have, for PNG and TIFF; a float TIFF stays float."""
+    y, x = np.mgrid[:60, :80]
+    levels = (20000 + 97 * x + 31 * y).astype(np.uint16)
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    assert cv2.imwrite(str(folder / "ramp.png"), np.dstack([levels, levels, levels]))
+    tifffile.imwrite(folder / "ramp.tif", np.dstack([levels, levels, levels]), photometric="rgb")
+    tifffile.imwrite(folder / "float.tif", (levels / 65535).astype(np.float32))
+    code, _, said = sr_batch(folder, "--precision", "fp32")
+    assert code == 0, said
+    for result in (
+        cv2.imread(str(tmp_path / "deep_x4" / "ramp.png"), -1),
+        tifffile.imread(tmp_path / "deep_x4" / "ramp.tif"),
+    ):
+        assert result is not None and result.dtype == np.uint16
+        assert len(np.unique(result)) > 4 * 256
+    floats = tifffile.imread(tmp_path / "deep_x4" / "float.tif")
+    assert floats.dtype == np.float32 and floats.shape == (240, 320)
+    assert len(np.unique(floats)) > 4 * 256
+
+
+def test_floats_above_1_are_refused_with_the_option_that_clips_them(sr_batch: Command, tmp_path: Path) -> None:
+    bright = np.linspace(0, 2, 24 * 30, dtype=np.float32).reshape(24, 30)
+    tifffile.imwrite(tmp_path / "bright.tif", bright)
+    code, _, said = sr_batch(tmp_path / "bright.tif")
+    assert code == 1 and "--clip" in said
+    code, _, said = sr_batch(tmp_path / "bright.tif", "--clip")
+    assert code == 0, said
+    result = tifffile.imread(tmp_path / "bright_x4.tif")
+    assert result.dtype == np.float32 and result.min() >= 0 and result.max() <= 1

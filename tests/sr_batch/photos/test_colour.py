@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
@@ -122,6 +123,27 @@ def test_a_photo_looks_the_same_after_as_before(
     difference = _lab(result)[2::4, 2::4] - expected
     assert np.abs(difference.mean(axis=(0, 1))).max() < (1 if kind is PhotoFormat.AVIF else 0.5)
     assert np.abs(difference).mean() < 1.5
+
+
+@pytest.mark.parametrize("depth", [np.uint16, np.float32])
+@pytest.mark.parametrize(("channels", "profile"), [(3, WIDE), (1, GREY_22)])
+def test_a_deep_photo_is_converted_as_an_8_bit_one_but_finer(
+    tmp_path: Path, depth: type[np.uint16 | np.float32], channels: int, profile: bytes
+) -> None:
+    """Within an 8-bit level of what Pillow's LittleCMS makes of the same photo in 8 bits, and in many more steps."""
+    ramp = np.linspace(110, 150, 4096).reshape(64, 64)  # in 8-bit levels; inside sRGB
+    levels = np.dstack([ramp, ramp.T, 240 - ramp])[:, :, :channels]
+    white = 65535 if depth is np.uint16 else 1.0
+    photometric = "rgb" if channels == 3 else "minisblack"
+    deep = (levels / 255 * white).astype(depth)
+    tifffile.imwrite(tmp_path / "deep.tif", deep.squeeze(), photometric=photometric, iccprofile=profile)
+    Image.fromarray(levels.round().astype(np.uint8).squeeze()).save(tmp_path / "shallow.png", icc_profile=profile)
+    found = read_photo(tmp_path / "deep.tif", ReadOptions(icc=IccChoice.SRGB))
+    expected = read_photo(tmp_path / "shallow.png", ReadOptions(icc=IccChoice.SRGB))
+    assert found.icc == expected.icc == srgb_profile()
+    assert np.abs(found.rgb / white * 255 - expected.rgb).max() < 2
+    assert len(np.unique(found.rgb[:, :, 0])) > 3000
+    assert np.abs(levels - expected.rgb).max() > 4  # something was converted
 
 
 def test_converting_changes_the_numbers_of_a_wide_photo(tmp_path: Path) -> None:

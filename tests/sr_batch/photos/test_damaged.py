@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from sr_batch.errors import UnreadablePhoto
@@ -18,6 +20,8 @@ CORRUPTIONS = 100
 
 def _photo(suffix: str) -> bytes:
     """A picture with EXIF and a profile, where the format has them."""
+    if suffix.startswith(("deep", "float", "pages")):
+        return _deep_photo(suffix)
     if suffix == ".heic":
         pytest.importorskip("pillow_heif").register_heif_opener()
     if suffix == ".jxl":
@@ -30,6 +34,20 @@ def _photo(suffix: str) -> bytes:
     file = io.BytesIO()
     names = {".jpg": "JPEG", ".tif": "TIFF", ".jp2": "JPEG2000", ".heic": "HEIF"}
     (picture.quantize(64) if suffix == ".gif" else picture).save(file, names.get(suffix, suffix[1:].upper()), **extras)
+    return file.getvalue()
+
+
+def _deep_photo(name: str) -> bytes:
+    pixels = np.ascontiguousarray(random_pixels(24, 32).astype(np.uint16) * 257)
+    file = io.BytesIO()
+    if name == "deep.png":
+        return bytes(imagecodecs.png_encode(pixels))
+    if name == "float.tif":
+        tifffile.imwrite(
+            file, (pixels / 65535).astype(np.float32), photometric="rgb", compression="zlib", predictor=True
+        )
+    else:
+        tifffile.imwrite(file, pixels, photometric="rgb", compression="lzw", tile=(16, 16), bigtiff=True)
     return file.getvalue()
 
 
@@ -53,7 +71,24 @@ def _damage(content: bytes, random: np.random.Generator) -> bytes:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif", ".bmp", ".gif", ".jp2", ".heic", ".jxl"])
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        ".png",
+        ".jpg",
+        ".webp",
+        ".tif",
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".jp2",
+        ".heic",
+        ".jxl",
+        "deep.png",
+        "deep.tif",
+        "float.tif",
+    ],
+)
 def test_a_damaged_file_is_one_sentence_or_a_picture(tmp_path: Path, suffix: str) -> None:
     random, content, path = np.random.default_rng(0), _photo(suffix), tmp_path / f"photo{suffix}"
     errors = 0
@@ -68,7 +103,7 @@ def test_a_damaged_file_is_one_sentence_or_a_picture(tmp_path: Path, suffix: str
         else:
             assert photo.size == size
             for kind in (PhotoFormat.PNG, PhotoFormat.JPEG, PhotoFormat.TIFF):
-                writer = open_writer(io.BytesIO(), kind, photo.for_result(kind, size), size, WriteOptions())
-                writer.write(photo.rgb)
+                writer = open_writer(io.BytesIO(), kind, result := photo.for_result(kind, size), size, WriteOptions())
+                writer.write(result.rgb)
                 writer.finish()
     assert errors > 0

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def _disc(side: int, radius: float) -> Pixels:
     return disc
 
 
-def _smooth(large: Pixels) -> Pixels:
+def _smooth(large: NDArray[Any]) -> Pixels:
     """Each pixel the mean of its 5x5 neighbours: what a network may do at an edge."""
     padded = np.pad(large.astype(float), ((2, 2), (2, 2), (0, 0)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), axis=(0, 1))
