@@ -68,7 +68,7 @@ class Look:
         self._rows, self._columns = self._part.window(scale)
         inside = self._part.window()
         self._before = _bytes(photo.rgb[inside])
-        self._alpha = None if photo.alpha is None else _bytes(photo.alpha[inside]).copy()
+        self._alpha = None if photo.alpha is None else _bytes(photo.alpha[inside])
         self._icc = None if photo.grey else photo.icc
         step = max(1, min(photo.size.height, photo.size.width) // (4 * THUMBNAIL_SIDE))
         self._whole = _bytes(photo.rgb[::step, ::step])
