@@ -13,6 +13,8 @@ subtitles.py    text subtitles from one format into another
 joining.py      parts and copied streams become the result
 verifying.py    the result against its input
 
+decoding.py     which decoder: usual, libvpx for alpha, hardware
+deinterlacing.py  interlaced frames made whole
 picture.py      what a video's pictures are: size, samples, colour, aspect, rotation, HDR
 siting.py       where its chroma samples lie
 colour.py       decoded frame <-> RGB array, exactly

@@ -28,7 +28,7 @@ COVER_TYPES = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "w
 # Of the file that was, not of its content: the muxer writes its own.
 CONTAINER_FACTS = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration"}
 # Counted by mkvmerge from the packets that the video had.
-STATISTICS = {"bps", "number_of_frames", "number_of_bytes"}
+STATISTICS = {"bps", "number_of_frames", "number_of_bytes", "alpha_mode"}  # of the pictures as they were
 # What mp4 has boxes for (FFmpeg's movenc.c); others need the key-value form, which leaves no room for a cover.
 MP4_TAGS = {
     "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping",

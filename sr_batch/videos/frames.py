@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sr_batch.errors import UnreadableVideo
+from sr_batch.videos.codecs import Hardware
+from sr_batch.videos.decoding import decoder_of
 from sr_batch.videos.timeline import Placing, Timeline
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.video.codeccontext import VideoCodecContext
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
 __all__ = ["BadFrame", "OnBadFrame", "Shown", "first_frame", "read_frames"]
 
-# Frames decoded before the first one wanted: the time filter of a deinterlacer looks at its neighbours.
+# Frames decoded before the first one wanted.
 LEAD = 4
 
 
@@ -67,12 +70,13 @@ def read_frames(
     timeline: Timeline,
     start: int = 0,
     on_bad_frame: OnBadFrame = OnBadFrame.REPEAT,
+    hardware: Hardware = Hardware.NONE,
 ) -> Iterator[Shown]:
     """The frames from index `start` on, in order. The container must be freshly opened, and is read by nobody else.
 
     Raises UnreadableVideo for a bad frame under FAIL, and when no frame at all can be decoded.
     """
-    placed = _place(_decoded(container, stream, _decoding_start(timeline, start)), timeline, start)
+    placed = _place(_decoded(container, stream, _decoding_start(timeline, start), hardware), timeline, start)
     for shown in placed:
         if shown.bad is not None and on_bad_frame is OnBadFrame.FAIL:
             what = "cannot be decoded" if shown.bad is BadFrame.REPEATED else "is damaged"
@@ -101,7 +105,7 @@ def _decoding_start(timeline: Timeline, start: int) -> int | None:
 
 
 def _decoded(
-    container: InputContainer, stream: VideoStream, seek_to: int | None = None
+    container: InputContainer, stream: VideoStream, seek_to: int | None = None, hardware: Hardware = Hardware.NONE
 ) -> Iterator[VideoFrame | _Lost]:
     """What the decoder gives, in its order. A file that ends badly just ends: the timeline knows what is missing."""
     from av.stream import Discard
@@ -111,42 +115,43 @@ def _decoded(
             other.discard = Discard.all
     stream.thread_type = "AUTO"
     if seek_to is None:
-        yield from _decode_on(container, stream)
+        yield from _decode_on(container, stream, hardware)
         return
     container.seek(seek_to, stream=stream, backward=True)
-    decoded = _decode_on(container, stream)
+    decoded = _decode_on(container, stream, hardware)
     first = next((item for item in decoded if not isinstance(item, _Lost)), None)
     if first is None or first.pts is None or first.pts > seek_to:  # a bad index: everything is decoded then
         container.seek(0, backward=True)
-        yield from _decode_on(container, stream)
+        yield from _decode_on(container, stream, hardware)
         return
     yield first
     yield from decoded
 
 
-def _decode_on(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | _Lost]:
+def _decode_on(container: InputContainer, stream: VideoStream, hardware: Hardware) -> Iterator[VideoFrame | _Lost]:
     from av.error import FFmpegError
 
     packets = container.demux(stream)
+    decoder = decoder_of(stream, hardware)
     while True:
         try:
             packet = next(packets, None)
         except FFmpegError:
             packet = None  # reading stops here; what the decoder still holds comes out
-            yield from _flushed(stream)
+            yield from _flushed(decoder)
         if packet is None:
             return
         try:
-            yield from packet.decode()
+            yield from decoder.decode(packet)
         except FFmpegError:
             yield _Lost()
 
 
-def _flushed(stream: VideoStream) -> Iterator[VideoFrame | _Lost]:
+def _flushed(decoder: VideoCodecContext) -> Iterator[VideoFrame | _Lost]:
     from av.error import FFmpegError
 
     try:
-        yield from stream.decode(None)
+        yield from decoder.decode(None)
     except FFmpegError:
         yield _Lost()
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from sr_batch.errors import UnwritableVideo
 from sr_batch.videos.carrying import COVER_TYPES, MUXERS, Carrying, How, carried_metadata, is_gap
-from sr_batch.videos.encoding import EncoderPlan
+from sr_batch.videos.encoding import Codec, EncoderPlan
 from sr_batch.videos.parts import Parts
 from sr_batch.videos.source import open_video, rational
 from sr_batch.videos.subtitles import SubtitleConverter
@@ -183,6 +183,8 @@ def _add_streams(
                 new: Stream = output.add_stream_from_template(encoded, opaque=True)
                 video = cast("VideoStream", new)
                 _dress(video, plan)
+                if plan.codec is Codec.VP9 and plan.pixel_format.startswith("yuva"):
+                    video.metadata["alpha_mode"] = "1"  # else no decoder looks for the alpha channel
             case How.COPY:
                 new = output.add_stream_from_template(source, opaque=True)
                 copies[carried.index] = new

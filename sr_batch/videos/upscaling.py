@@ -27,6 +27,7 @@ from sr_batch.errors import UnreadableVideo
 from sr_batch.tiles import plan_tiles
 from sr_batch.videos.carrying import MUXERS, plan_carrying
 from sr_batch.videos.colour import Raster, from_rgb, to_rgb
+from sr_batch.videos.deinterlacing import LEAD, Deinterlace, deinterlaced
 from sr_batch.videos.encoding import EncoderPlan, EncodingOptions, Output, plan_encoding
 from sr_batch.videos.flow import Consumer, running_ahead
 from sr_batch.videos.frames import BadFrame, OnBadFrame, Shown, read_frames
@@ -70,6 +71,7 @@ class VideoSettings:
     encoding: EncodingOptions = field(default=EncodingOptions())
     stream: int | None = None  # which of the video streams, from 0; None: the first
     on_bad_frame: OnBadFrame = OnBadFrame.REPEAT
+    deinterlace: Deinterlace = Deinterlace.AUTO
     start: Fraction | None = None  # seconds from the first frame; None: the first
     end: Fraction | None = None  # None: the last
     keep_mtime: bool = True  # results have the modification time of their inputs
@@ -108,6 +110,8 @@ def upscale_video(
     VideoError; finished parts stay, whatever is raised.
     """
     facts = facts or inspect_video(source, settings.stream)
+    if facts.picture.interlaced and settings.deinterlace is Deinterlace.REFUSE:
+        raise UnreadableVideo("is interlaced; --deinterlace auto makes whole frames of it")
     if facts.timeline.warnings and settings.on_bad_frame is OnBadFrame.FAIL:
         raise UnreadableVideo(f"{facts.timeline.warnings[0]}; --on-bad-frame repeat takes what is there")
     plan = _plan(facts, settings, target)
@@ -133,6 +137,7 @@ def upscale_video(
         *plan.notes,
         *carrying.notes,
         *_bad_frames(repeated, damaged),
+        *(["it is interlaced: made whole by bwdif, one frame for each"] if facts.picture.interlaced else []),
         *verified.notes,
     )
     return VideoDone(verified.frames, repeated, damaged, resumed, verified, warnings)
@@ -179,7 +184,7 @@ def _key(content: tuple[str, str], plan: EncoderPlan, settings: VideoSettings) -
     import av
 
     shaping = [*content, repr(plan), settings.scale, settings.halo, settings.stream, settings.on_bad_frame]
-    shaping += [str(settings.start), str(settings.end), av.__version__, str(av.library_versions)]
+    shaping += [settings.deinterlace, str(settings.start), str(settings.end), av.__version__, str(av.library_versions)]
     return hashlib.sha256(json.dumps(shaping).encode()).hexdigest()
 
 
@@ -216,18 +221,26 @@ def _make_parts(job: _Job, stream: Stream, parts: Parts, target: Path, progress:
 
 
 def _shown(job: _Job, container: Any, wanted: range, done: int) -> Iterator[Shown]:
-    """The frames of the job from number `done` on, all of one size."""
-    timeline, picture = job.facts.timeline, job.facts.picture
+    """The frames of the job from number `done` on, all of one size, deinterlaced."""
+    if not job.facts.picture.interlaced:
+        return _decoded(job, container, wanted, done)
+    before = min(done, LEAD)  # so that a resumed run's frames are those of an undisturbed one
+    return islice(deinterlaced(_decoded(job, container, wanted, done - before)), before, None)
+
+
+def _decoded(job: _Job, container: Any, wanted: range, done: int) -> Iterator[Shown]:
+    timeline, picture, settings = job.facts.timeline, job.facts.picture, job.settings
     video = container.streams[job.facts.stream]
+    hardware = settings.encoding.hardware
     if timeline.placing is Placing.FREE:  # places are not known before: everything is decoded, the time decides
         first, last = timeline.pts[wanted.start], timeline.pts[wanted.stop - 1]
-        everything = read_frames(container, video, timeline, 0, job.settings.on_bad_frame)
+        everything = read_frames(container, video, timeline, 0, settings.on_bad_frame, hardware)
         chosen = (s for s in everything if first <= s.pts and (wanted.stop == len(timeline) or s.pts <= last))
         frames: Iterable[Shown] = islice(chosen, done, None)
     else:
         begin = wanted.start + done
         frames = islice(
-            read_frames(container, video, timeline, begin, job.settings.on_bad_frame), max(0, len(wanted) - done)
+            read_frames(container, video, timeline, begin, settings.on_bad_frame, hardware), max(0, len(wanted) - done)
         )
     for shown in frames:
         if (shown.frame.height, shown.frame.width) != picture.size:

@@ -17,14 +17,14 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from sr_batch.videos.encoding import EncodingOptions
+from sr_batch.videos.encoding import Codec, EncodingOptions
 from sr_batch.videos.upscaling import PartRule, VideoDone, VideoSettings, upscale_video
 
 Pixels = NDArray[Any]
 BITS = 8  # blocks across the top of a frame say its number in binary
 BLOCK = 8  # pixels
 SRT = b"1\n00:00:00,100 --> 00:00:00,400\nHello\n\n"
-FAST = EncodingOptions(crf=4, preset="ultrafast")
+FAST = EncodingOptions(Codec.H264, crf=4, preset="ultrafast")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from sr_batch.videos.upscaling import PartRule
 from sr_train.errors import UsageError
 from tests.sr_batch.videos.films import Film, enlarge_film, numbers_in, repeat, times_in, write_film
 
-LOSSLESS = EncodingOptions(codec=Codec.FFV1)
+LOSSLESS = EncodingOptions(Codec.H264, crf=0, preset="ultrafast")
 
 
 class Stopped(Exception):
@@ -199,7 +199,7 @@ def slow(batches):
         yield from repeat(4)([batch])
 
 print("begun", flush=True)
-encoding, part = EncodingOptions(codec=Codec.FFV1), PartRule(frames=4)
+encoding, part = EncodingOptions(Codec.H264, crf=0, preset="ultrafast"), PartRule(frames=4)
 enlarge_film(Path(sys.argv[1]), Path(sys.argv[2]), stream=slow, encoding=encoding, part=part)
 """
 
