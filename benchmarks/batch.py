@@ -22,7 +22,7 @@ from measure import machine, print_table
 from PIL import Image
 
 from sr_batch.tiles import plan_tiles
-from sr_batch.upscale import upscale
+from sr_batch.upscale import TileOptions, upscale
 from sr_export.engines import Engine, open_engine
 from sr_export.model import find_model, prepare
 
@@ -93,7 +93,7 @@ def _engine_alone(engine: Engine, photos: list[Path]) -> Cost:
             tile = next(iter(plan))
             next(engine.stream([pixels[None, tile.rows.window(), tile.columns.window()]]))
         wall_before, cpu_before = time.perf_counter(), time.process_time()
-        for _ in upscale(pixels, engine.stream, plan, engine.traits.scale):
+        for _ in upscale(pixels, engine.stream, plan, TileOptions(engine.traits.scale)):
             pass
         wall, cpu = wall + time.perf_counter() - wall_before, cpu + time.process_time() - cpu_before
     return Cost(wall, cpu)

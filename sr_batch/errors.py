@@ -1,6 +1,7 @@
 """Errors of upscaling files: branches of sr_train.errors.SRError.
 
 SRError
+├── WrongPixels             an engine's result cannot be right, and fp32 gives none either
 ├── PhotoError              one file could not be read, upscaled or written; the batch goes on (also an OSError)
 │   ├── UnreadablePhoto     damaged, empty, not a picture, or of a kind that cannot be upscaled
 │   │   └── PhotoOutOfReach     not the photo's fault: no permission, a missing package, above a limit
@@ -24,6 +25,7 @@ __all__ = [
     "UnwritableVideo",
     "VideoError",
     "VideoMismatch",
+    "WrongPixels",
 ]
 
 
@@ -63,3 +65,7 @@ class UnwritableVideo(VideoError):
 
 class VideoMismatch(VideoError):
     """The finished video differs from what its input says it must be."""
+
+
+class WrongPixels(SRError):
+    """No usable result could be computed for a picture."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from sr_batch.folders import Job, PhotoJob
 from sr_batch.photos import Photo, Size
-from sr_batch.upscale import Band
+from sr_batch.upscale import Band, Counts
 
 __all__ = ["ALREADY_THERE", "Done", "Events", "Failure", "Summary"]
 
@@ -42,7 +42,7 @@ class Summary:
     failures: list[Failure] = field(default_factory=list)
     pixels: int = 0  # input pixels of the photos done
     result_pixels: int = 0
-    computed_pixels: int = 0  # input pixels that the engine ran, halos included
+    tiles: Counts = field(default_factory=Counts)  # what the engine did for them
     seconds: float = 0.0
 
 

@@ -1,16 +1,15 @@
 """The batch: decode, infer and encode at the same time, in bounded threads.
 
-    jobs ──decode threads──▶ Photo ──this thread: engine──▶ bands ──a thread per photo──▶ encoded file, renamed
+    jobs ──decode threads──▶ Photo ──this thread: tiles, engine──▶ bands ──encode threads──▶ encoded file, renamed
 
-At most `load + 1` decoded photos and `save + 1` unfinished files exist at a time, and two bands wait for each file.
-A photo that fails is reported and the rest goes on. Whatever ends the run leaves complete files only.
+One stream of tiles goes through the engine, over all photos. What waits is bounded in bytes: DECODED_BYTES of decoded
+photos, ENCODING_BYTES of finished bands. A photo that fails is reported and the rest goes on. Whatever ends the run
+leaves complete files only.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import os
 import shutil
 import time
@@ -19,14 +18,13 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from pathlib import Path
-from queue import Empty, Full, Queue
-from threading import Event
 
 import numpy as np
 
+from sr_batch.budget import ByteBudget
 from sr_batch.depth import Pixels
+from sr_batch.encoders import Encoders, Encoding, Write
 from sr_batch.errors import PhotoError, PhotoOutOfReach, UnreadablePhoto, UnwritablePhoto
 from sr_batch.events import ALREADY_THERE, Done, Events, Failure, Summary
 from sr_batch.folders import PhotoJob
@@ -35,25 +33,34 @@ from sr_batch.photos import (
     AlphaChoice,
     Photo,
     PhotoFormat,
-    ReadOptions,
     Size,
-    WriteOptions,
     check_size,
     open_writer,
     probe,
     read_photo,
 )
 from sr_batch.photos.transparency import mean_channel, tame_alpha
-from sr_batch.resize import resize, resize_bands
-from sr_batch.sizes import SizePolicy, enlarged_beyond
+from sr_batch.resize import BandResizer, resize
+from sr_batch.settings import Settings
+from sr_batch.sizes import enlarged_beyond
 from sr_batch.tiles import plan_tiles
-from sr_batch.upscale import Band, Stream, upscale
+from sr_batch.upscale import (
+    Broken,
+    Guard,
+    Picture,
+    Piece,
+    Stream,
+    TileOptions,
+    upscale_all,
+)
 from sr_train.atomic_file import atomic_file, remove_leftovers
 from sr_train.errors import SRError
 
 __all__ = ["Settings", "run_batch"]
 
-BANDS_WAITING = 2  # for each file: one being encoded, one behind it
+DECODED_BYTES = 256 << 20  # of photos decoded and not yet cut into tiles; a larger one is alone
+DECODED_BYTES_PER_PIXEL = 3
+ENCODING_BYTES = 64 << 20  # of bands that wait or are being encoded; a larger one is alone
 # Least bytes per output pixel that a photo of each format takes on disk (smooth ones take less): used only to say
 # "disk full" before the work instead of after it.
 LEAST_BYTES_PER_PIXEL = {
@@ -65,74 +72,43 @@ LEAST_BYTES_PER_PIXEL = {
 }
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How photos are upscaled and written."""
-
-    scale: int  # the network's
-    tile: int  # LR pixels, window side
-    halo: int  # LR pixels
-    sizes: SizePolicy = field(default=SizePolicy())  # of the results
-    batch: int = 1  # tiles in one engine call
-    read: ReadOptions = field(default=ReadOptions())
-    write: WriteOptions = field(default=WriteOptions())
-    alpha: AlphaChoice = AlphaChoice.LANCZOS
-    keep_mtime: bool = True  # results have the modification time of their inputs
-    overwrite: bool = False  # do again what is there
-    load: int = 1  # decoding threads
-    save: int = 2  # encoding threads
-    fixed_tile: bool = False  # the engine is fastest at windows of exactly `tile`
-
-    def key(self, model_sha256: str, precision: str) -> str:
-        """Of all that shapes a result: for the journal. Tiles and batches change nothing that can be seen."""
-        size = repr(self.sizes.target_for(self.scale))
-        shaping = [model_sha256, precision, self.scale, size, self.halo, self.read.icc, self.read.strip, self.read.clip]
-        shaping += [self.write.quality, self.write.png_level, self.alpha, self.keep_mtime]
-        return hashlib.sha256(json.dumps(shaping).encode()).hexdigest()[:16]
-
-
-class _End(Enum):
-    """What follows a file's last band."""
-
-    COMPLETE = auto()
-    ABANDONED = auto()
-
-
-class _Abandoned(Exception):
-    """The photo will not be finished: its partial file goes."""
-
-
 class _LeftAlone(Exception):
     """The photo is not to be done; the message says why."""
-
-
-POLL_SECONDS = 0.2  # how often a waiting thread looks whether the other side is still there
 
 
 @dataclass(frozen=True)
 class _Decoded:
     photo: Photo
     result: Size
+    reserved: int  # bytes of the budget for decoded photos
     stamp: Stamp | None  # of the file that it was read from; None where no journal asks
     content: str = ""  # its sha256
 
 
-@dataclass
 class _Output:
-    """A file being written by an encoding thread."""
+    """A photo on its way through the engine into its file."""
 
-    job: PhotoJob
-    decoded: _Decoded
-    bands: Queue[Band | _End]
-    written: Future[None]
+    def __init__(self, job: PhotoJob, work: _Decoded) -> None:
+        self.job, self.work = job, work
+        self.encoding: Encoding | None = None
+        self.alpha: Pixels | None = None  # of the result, where the network drew it
+        self.early: list[Piece[_Output | _Alpha]] | None = None  # pieces that wait for it
+        self.given = False  # nothing more comes for its file: it can be waited for
+        self.failed = False  # and told so
 
-    def put(self, item: Band | _End) -> None:
-        """Hand over a band, waiting for room. Returns at once when the encoder has failed: `written` knows why."""
-        while not self.written.done():
-            try:
-                return self.bands.put(item, timeout=POLL_SECONDS)
-            except Full:
-                continue
+    def wanted(self) -> bool:
+        return not (self.failed or self.is_over())
+
+    def is_over(self) -> bool:
+        return self.encoding is not None and self.encoding.is_over
+
+
+@dataclass
+class _Alpha:
+    """A photo's transparency, which goes through the network before its colours."""
+
+    output: _Output
+    large: list[Pixels] = field(default_factory=list)  # rows of it, [rows, w], top down
 
 
 def run_batch(
@@ -142,45 +118,140 @@ def run_batch(
     events: Events,
     summary: Summary,
     journals: Journals | None = None,
+    guard: Guard | None = None,
 ) -> None:
     """Upscale every job's photo with the engine's `stream`, filling in `summary` as it goes.
 
     Returns when all are done, skipped or failed. KeyboardInterrupt and the like pass through after the unfinished
-    files are removed. SRErrors of the engine fail the photo, not the run.
+    files are removed. SRErrors of the engine fail the photo, not the run. `guard` looks at the engine's results.
     """
     begun = time.monotonic()
-    journals = journals or Journals({})
-    loaders = ThreadPoolExecutor(settings.load, "decode")
-    savers = ThreadPoolExecutor(settings.save, "encode")
-    unfinished: deque[_Output] = deque()
-    stop = Event()
-    try:
-        for job, decoded in _decode_ahead(
-            _to_do(jobs, settings, events, summary, journals), loaders, settings, journals
-        ):
+    _Run(settings, events, summary, journals or Journals({})).all(jobs, stream, guard)
+    summary.seconds += time.monotonic() - begun
+
+
+class _Run:
+    """The threads and photos of one run_batch."""
+
+    def __init__(self, settings: Settings, events: Events, summary: Summary, journals: Journals) -> None:
+        self._settings, self._events, self._summary, self._journals = settings, events, summary, journals
+        self._loaders = ThreadPoolExecutor(settings.load, "decode")
+        self._encoders = Encoders(settings.save, ENCODING_BYTES)
+        self._budget = ByteBudget(DECODED_BYTES)
+        self._unfinished: deque[_Output] = deque()  # in the order of the jobs
+
+    def all(self, jobs: Iterable[PhotoJob], stream: Stream, guard: Guard | None) -> None:
+        settings, events, summary = self._settings, self._events, self._summary
+        to_do = _to_do(jobs, settings, events, summary, self._journals)
+        options = TileOptions(settings.scale, settings.halo, settings.batch, settings.reuse_bytes)
+        try:
+            pieces = upscale_all(self._pictures(to_do), stream, options, summary.tiles, guard, events.advanced)
+            with closing(pieces):
+                for piece in pieces:
+                    self._take(piece)
+                    self._settle_some()
+            while self._unfinished:
+                self._settle(self._unfinished.popleft())
+        finally:
+            self._budget.close()
+            self._loaders.shutdown(cancel_futures=True)
+            self._encoders.shutdown()
+
+    def _pictures(self, jobs: Iterator[PhotoJob]) -> Iterator[Picture[_Output | _Alpha]]:
+        """What the engine gets: the photos as they are decoded, and the transparency of some before them."""
+        settings = self._settings
+        for job, decoded in self._decode_ahead(jobs):
             try:
                 work = decoded.result()
-                events.started(job, work.photo.size)
-                alpha = _upscale_alpha(work, stream, settings)
-                bands: Queue[Band | _End] = Queue(BANDS_WAITING)
-                written = savers.submit(_write, job, work, alpha, bands, settings, journals, stop)
-                output = _Output(job, work, bands, written)
-                unfinished.append(output)
-                _infer(output, stream, settings, events, summary)
+                photo = work.photo
+                size = photo.size
+                plan = plan_tiles(size.height, size.width, settings.tile, settings.halo, settings.fixed_tile)
             except _LeftAlone as reason:
-                summary.left_alone += 1
-                _skip(job, str(reason), events, summary)
+                self._summary.left_alone += 1
+                _skip(job, str(reason), self._events, self._summary)
+                continue
             except Exception as error:  # whatever it is, the other photos are done; _reason tells what was not foreseen
-                _fail(job, error, events, summary, journals)
-            while len(unfinished) > settings.save or (unfinished and unfinished[0].written.done()):
-                _settle(unfinished.popleft(), settings, events, summary, journals)
-        while unfinished:
-            _settle(unfinished.popleft(), settings, events, summary, journals)
-    finally:
-        stop.set()
-        loaders.shutdown(cancel_futures=True)
-        savers.shutdown(cancel_futures=True)
-        summary.seconds += time.monotonic() - begun
+                _fail(job, error, self._events, self._summary, self._journals)
+                continue
+            self._events.started(job, size)
+            output = _Output(job, work)
+            output.encoding = self._encoders.open(_write(output, settings, self._journals))
+            self._unfinished.append(output)
+            if photo.alpha is not None and _goes_through_the_network(photo.alpha, settings):
+                output.early = []
+                yield Picture(_Alpha(output), np.repeat(photo.alpha[:, :, None], 3, axis=2), plan, output.wanted)
+            yield Picture(output, photo.rgb, plan, output.wanted)
+            self._budget.give_back(work.reserved)  # the last of its windows is cut
+
+    def _decode_ahead(self, jobs: Iterator[PhotoJob]) -> Iterator[tuple[PhotoJob, Future[_Decoded]]]:
+        """Jobs in order, each with its photo, decoded while the ones before are inferred."""
+        waiting: deque[tuple[PhotoJob, Future[_Decoded]]] = deque()
+        tidied: set[Path] = set()
+        for ticket, job in enumerate(jobs):
+            if job.target.parent not in tidied:
+                tidied.add(job.target.parent)
+                remove_leftovers(job.target.parent)
+            hashed = self._journals.of(job) is not None
+            decoded = self._loaders.submit(_check_and_decode, job, self._settings, self._budget, ticket, hashed=hashed)
+            waiting.append((job, decoded))
+            if len(waiting) > self._settings.load:
+                yield waiting.popleft()
+        while waiting:
+            yield waiting.popleft()
+
+    def _take(self, piece: Piece[_Output | _Alpha] | Broken[_Output | _Alpha]) -> None:
+        output = piece.of.output if isinstance(piece.of, _Alpha) else piece.of
+        if output.failed:
+            return
+        if isinstance(piece, Broken):
+            output.given = output.failed = True
+            assert output.encoding is not None
+            output.encoding.abandon()
+            _fail(output.job, piece.error, self._events, self._summary, self._journals)
+        elif isinstance(piece.of, _Alpha):
+            piece.of.large.append(mean_channel(piece.band.pixels))
+            if piece.last and output.work.photo.alpha is not None and output.early is not None:
+                large = resize(np.concatenate(piece.of.large), output.work.result)
+                output.alpha = tame_alpha(output.work.photo.alpha, large)
+                early, output.early = output.early, None
+                for waiting in early:
+                    self._take(waiting)
+        elif output.early is not None:
+            output.early.append(piece)
+        else:
+            self._events.drawn(output.job, output.work.photo, piece.band)
+            self._encode(output, piece)
+
+    def _encode(self, output: _Output, piece: Piece[_Output | _Alpha]) -> None:
+        assert output.encoding is not None
+        output.encoding.put(piece.band)
+        if piece.last:
+            output.encoding.complete()
+            output.given = True
+
+    def _settle_some(self) -> None:
+        """Report the files that are finished, in order, and wait where too many are not."""
+        unfinished = self._unfinished
+        while unfinished and (
+            unfinished[0].is_over()
+            or (unfinished[0].given and sum(output.given for output in unfinished) > self._settings.save)
+        ):
+            self._settle(unfinished.popleft())
+
+    def _settle(self, output: _Output) -> None:
+        """Wait for a file and report it. One whose inference failed was reported already."""
+        assert output.encoding is not None
+        try:
+            output.encoding.wait()
+        except Exception as error:
+            if not output.failed:
+                _fail(output.job, error, self._events, self._summary, self._journals)
+            return
+        if not output.failed:
+            self._summary.done += 1
+            self._summary.pixels += output.work.photo.size.pixels
+            self._summary.result_pixels += output.work.result.pixels
+            self._events.finished(output.job, _done(output.work, self._settings))
 
 
 def _to_do(
@@ -214,29 +285,29 @@ def _skip(job: PhotoJob, reason: str, events: Events, summary: Summary) -> None:
     events.skipped(job, reason)
 
 
-def _decode_ahead(
-    jobs: Iterator[PhotoJob], pool: ThreadPoolExecutor, settings: Settings, journals: Journals
-) -> Iterator[tuple[PhotoJob, Future[_Decoded]]]:
-    """Jobs in order, each with its photo, decoded while the ones before are inferred."""
-    waiting: deque[tuple[PhotoJob, Future[_Decoded]]] = deque()
-    tidied: set[Path] = set()
-    for job in jobs:
-        if job.target.parent not in tidied:
-            tidied.add(job.target.parent)
-            remove_leftovers(job.target.parent)
-        waiting.append((job, pool.submit(_check_and_decode, job, settings, hashed=journals.of(job) is not None)))
-        if len(waiting) > settings.load:
-            yield waiting.popleft()
-    while waiting:
-        yield waiting.popleft()
+def _check_and_decode(job: PhotoJob, settings: Settings, budget: ByteBudget, ticket: int, *, hashed: bool) -> _Decoded:
+    """Everything that can fail before inference fails here. Waits for its turn to hold a decoded photo."""
+    try:
+        source = probe(job.source, settings.read.max_pixels)
+        if (reason := settings.sizes.why_left_alone(source)) is not None:
+            raise _LeftAlone(reason)
+        size = settings.sizes.result_of(source, settings.scale)
+        _check_target(job, size)
+    except BaseException:
+        budget.take(ticket, 0)  # whose turn it is now
+        raise
+    reserved = source.pixels * DECODED_BYTES_PER_PIXEL
+    budget.take(ticket, reserved)
+    try:
+        stamp, content = fingerprint(job.source) if hashed else (None, "")
+        photo = read_photo(job.source, settings.read).for_result(job.format, size)
+    except BaseException:
+        budget.give_back(reserved)
+        raise
+    return _Decoded(photo, size, reserved, stamp, content)
 
 
-def _check_and_decode(job: PhotoJob, settings: Settings, *, hashed: bool) -> _Decoded:
-    """Everything that can fail before inference fails here."""
-    source = probe(job.source, settings.read.max_pixels)
-    if (reason := settings.sizes.why_left_alone(source)) is not None:
-        raise _LeftAlone(reason)
-    size = settings.sizes.result_of(source, settings.scale)
+def _check_target(job: PhotoJob, size: Size) -> None:
     check_size(size, job.format)
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
@@ -248,57 +319,24 @@ def _check_and_decode(job: PhotoJob, settings: Settings, *, hashed: bool) -> _De
         raise UnwritablePhoto(
             _disk_full(job, f"{free / 1e6:.1f} MB are free, at least {needed / 1e6:.1f} MB are needed")
         )
-    stamp, content = fingerprint(job.source) if hashed else (None, "")
-    return _Decoded(read_photo(job.source, settings.read).for_result(job.format, size), size, stamp, content)
 
 
-def _upscale_alpha(work: _Decoded, stream: Stream, settings: Settings) -> Pixels | None:
-    """The alpha channel through the network, as a grey picture; None where Lanczos does it, or where it is even."""
-    photo, alpha = work.photo, work.photo.alpha
-    if alpha is None or settings.alpha is AlphaChoice.LANCZOS or alpha.min() == alpha.max():
-        return None
-    grey = np.repeat(alpha[:, :, None], 3, axis=2)
-    plan = plan_tiles(photo.size.height, photo.size.width, settings.tile, settings.halo, settings.fixed_tile)
-    with closing(upscale(grey, stream, plan, settings.scale, settings.batch)) as bands:
-        large = np.concatenate([mean_channel(band.pixels) for band in bands])
-    return tame_alpha(alpha, resize(large, work.result))
+def _goes_through_the_network(alpha: Pixels, settings: Settings) -> bool:
+    return settings.alpha is AlphaChoice.MODEL and alpha.min() != alpha.max()
 
 
-def _infer(output: _Output, stream: Stream, settings: Settings, events: Events, summary: Summary) -> None:
-    """Run the photo's tiles and hand the bands to its encoder. An encoder that has failed ends it early."""
-    image = output.decoded.photo.rgb
-    end = _End.ABANDONED
-    try:
-        plan = plan_tiles(image.shape[0], image.shape[1], settings.tile, settings.halo, settings.fixed_tile)
-        with closing(upscale(image, stream, plan, settings.scale, settings.batch, events.advanced)) as bands:
-            for band in bands:
-                events.drawn(output.job, output.decoded.photo, band)
-                output.put(band)
-                if output.written.done():
-                    return
-        summary.computed_pixels += plan.computed_pixels()
-        end = _End.COMPLETE
-    finally:
-        output.put(end)
-
-
-def _write(
-    job: PhotoJob,
-    work: _Decoded,
-    alpha: Pixels | None,
-    bands: Queue[Band | _End],
-    settings: Settings,
-    journals: Journals,
-    stop: Event,
-) -> None:
-    """In an encoding thread: the bands become the file, which gets its name when it is complete."""
+def _write(output: _Output, settings: Settings, journals: Journals) -> Write:
+    """In encoding threads: the bands become the file, which gets its name when it is complete."""
+    job, work = output.job, output.work
     try:
         drawn, journal = work.photo.size.times(settings.scale), journals.of(job)
         with atomic_file(job.target, sweep=False) as partial:
             with partial.open("w+b") as file:
-                writer = open_writer(file, job.format, work.photo, work.result, settings.write, alpha)
-                for rows in resize_bands(_until_end(bands, stop), drawn, work.result):
-                    writer.write(rows)
+                writer = open_writer(file, job.format, work.photo, work.result, settings.write, output.alpha)
+                resizer = BandResizer(drawn, work.result)
+                while (band := (yield)) is not None:
+                    for rows in resizer.add(band.pixels):
+                        writer.write(rows)
                 writer.finish()
             if settings.keep_mtime:
                 times = job.source.stat()
@@ -314,23 +352,6 @@ def _write(
         raise UnwritablePhoto(f"{job.target} cannot be written ({reason})") from error
 
 
-def _until_end(bands: Queue[Band | _End], stop: Event) -> Iterator[Pixels]:
-    """The bands of a file that is to be finished. Raises _Abandoned when it, or the whole run, was given up."""
-    while True:
-        try:
-            item = bands.get(timeout=POLL_SECONDS)
-        except Empty:
-            if stop.is_set():
-                raise _Abandoned from None
-            continue
-        if item is _End.COMPLETE:
-            return
-        if item is _End.ABANDONED:
-            raise _Abandoned
-        assert isinstance(item, Band)
-        yield item.pixels
-
-
 def _disk_full(job: PhotoJob, detail: str) -> str:
     return f"no space left in {job.target.parent} ({detail}); free some and run the same command again"
 
@@ -339,20 +360,6 @@ def _done(work: _Decoded, settings: Settings) -> Done:
     beyond = enlarged_beyond(work.result, work.photo.size.times(settings.scale))
     warnings = (*work.photo.warnings, *((beyond,) if beyond else ()))
     return Done(work.photo.size, work.result, work.photo.rgb.dtype != np.uint8, warnings)
-
-
-def _settle(output: _Output, settings: Settings, events: Events, summary: Summary, journals: Journals) -> None:
-    """Wait for a file and report it. One whose inference failed was reported already."""
-    try:
-        output.written.result()
-    except _Abandoned:
-        return None
-    except Exception as error:
-        return _fail(output.job, error, events, summary, journals)
-    summary.done += 1
-    summary.pixels += output.decoded.photo.size.pixels
-    summary.result_pixels += output.decoded.result.pixels
-    events.finished(output.job, _done(output.decoded, settings))
 
 
 def _fail(job: PhotoJob, error: Exception, events: Events, summary: Summary, journals: Journals) -> None:

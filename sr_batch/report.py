@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -97,6 +98,7 @@ def summary_record(summary: Summary) -> Record:
         "failed": len(summary.failures),
         "pixels": summary.pixels,
         "result_pixels": summary.result_pixels,
+        "tiles": asdict(summary.tiles),
         "seconds": round(summary.seconds, 3),
     }
 

@@ -16,7 +16,7 @@ from PIL import Image
 from sr_batch.depth import Pixels, full_scale
 from sr_batch.photos.formats import Size
 
-__all__ = ["resize", "resize_bands"]
+__all__ = ["BandResizer", "resize", "resize_bands"]
 
 LOBES = 3  # of Lanczos: input pixels on each side of an output pixel that it looks at, when nothing is shrunk
 
@@ -30,30 +30,43 @@ def resize(pixels: Pixels, size: Size) -> Pixels:
 
 
 def resize_bands(bands: Iterable[Pixels], source: Size, target: Size) -> Iterator[Pixels]:
-    """Bands [rows, source.width, channels] of a picture, top down, become bands of the same picture in another size.
+    """Bands [rows, source.width, channels] of a picture, top down, become bands of the same picture in another size."""
+    resizer = BandResizer(source, target)
+    for band in bands:
+        yield from resizer.add(band)
+
+
+class BandResizer:
+    """Takes a picture's bands one by one, top down, and gives those of the same picture in another size.
 
     Equal to `resize` of the whole but for the last bit of the arithmetic. Holds the rows of one band and those that
     its neighbours look at. Bands pass untouched where both sizes are the same.
     """
-    if source == target:
-        yield from bands
-        return
-    step = source.height / target.height  # input rows to an output row
-    reach = LOBES * max(step, 1)  # input rows above and below an output row's centre
-    held: list[Pixels] = []
-    top = bottom = done = 0  # input rows that are held, output rows that are given out
-    for band in bands:
-        held.append(band)
-        bottom += len(band)
-        ready = target.height if bottom == source.height else math.floor((bottom - reach) / step - 0.5)
-        if ready <= done:
-            continue
-        rows = held[0] if len(held) == 1 else np.concatenate(held)
-        box = (0, done * step - top, source.width, min(ready * step - top, len(rows)))
-        yield _resize(rows, box, Size(ready - done, target.width))
-        done = ready
-        unused = max(0, math.floor((done + 0.5) * step - reach) - 1 - top)
-        held, top = [rows[unused:].copy()], top + unused  # a copy: the rest of the rows goes
+
+    def __init__(self, source: Size, target: Size) -> None:
+        self._source, self._target = source, target
+        self._step = source.height / target.height  # input rows to an output row
+        self._reach = LOBES * max(self._step, 1)  # input rows above and below an output row's centre
+        self._held: list[Pixels] = []
+        self._top = self._bottom = self._done = 0  # input rows that are held, output rows that are given out
+
+    def add(self, band: Pixels) -> Iterator[Pixels]:
+        """The next rows [rows, source.width, channels]; what they complete."""
+        source, target, step, reach = self._source, self._target, self._step, self._reach
+        if source == target:
+            yield band
+            return
+        self._held.append(band)
+        self._bottom += len(band)
+        ready = target.height if self._bottom == source.height else math.floor((self._bottom - reach) / step - 0.5)
+        if ready <= self._done:
+            return
+        rows = self._held[0] if len(self._held) == 1 else np.concatenate(self._held)
+        box = (0, self._done * step - self._top, source.width, min(ready * step - self._top, len(rows)))
+        yield _resize(rows, box, Size(ready - self._done, target.width))
+        self._done = ready
+        unused = max(0, math.floor((ready + 0.5) * step - reach) - 1 - self._top)
+        self._held, self._top = [rows[unused:].copy()], self._top + unused  # a copy: the rest of the rows goes
 
 
 def _resize(pixels: Pixels, box: Box, size: Size) -> Pixels:

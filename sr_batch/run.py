@@ -13,7 +13,9 @@ from sr_batch.choices import MEGA, chosen_halo, chosen_model, chosen_naming, cho
 from sr_batch.doors import Doors
 from sr_batch.dry_run import dry_run
 from sr_batch.events import Events, Failure, Summary
+from sr_batch.exact import Exact
 from sr_batch.folders import WorkList, check_inputs, find_jobs
+from sr_batch.guard import Guard
 from sr_batch.inputs import expand_patterns, read_list
 from sr_batch.journal import open_journals
 from sr_batch.options import Options
@@ -119,7 +121,9 @@ def _upscale(
     say(f"{prepared.model.name} {settings.scale}x with {how}")
     summary = Summary()
     try:
-        _run_jobs(options, work, traits, doors, settings, prepared.model, summary, out)
+        with Exact(prepared, say) as exact:
+            guard = Guard(exact.stream, say)
+            _run_jobs(options, work, traits, doors, guard, settings, prepared.model, summary, out)
     finally:
         say(_summary_line(summary))
     return summary
@@ -130,6 +134,7 @@ def _run_jobs(
     work: WorkList,
     traits: Traits,
     doors: Doors,
+    guard: Guard,
     settings: Settings,
     model: Model,
     summary: Summary,
@@ -158,7 +163,7 @@ def _run_jobs(
         for path, reason in work.failures:
             summary.failures.append(Failure(path, reason))
             events.failed(summary.failures[-1])
-        run_batch(photos, doors.stream, settings, events, summary, journals)
+        run_batch(photos, doors.stream, settings, events, summary, journals, guard)
     if options.json:
         write_line(out, summary_record(summary))
 
@@ -170,6 +175,8 @@ def _summary_line(summary: Summary) -> str:
     parts += [f"{summary.left_alone} large enough"] if summary.left_alone else []
     parts += [f"{len(summary.failures)} failed"] if summary.failures else []
     speed = summary.pixels / summary.seconds / MEGA if summary.seconds else 0.0
+    parts += [f"{summary.tiles.reused} tiles reused"] if summary.tiles.reused else []
+    parts += [f"{summary.tiles.redone} tiles done again in fp32"] if summary.tiles.redone else []
     return f"{', '.join(parts)}: {summary.pixels / MEGA:.2f} MP in {summary.seconds:.1f} s ({speed:.3f} MP/s)"
 
 

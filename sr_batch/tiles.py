@@ -45,6 +45,10 @@ class Tile:
     rows: Span
     columns: Span
 
+    def core_pixels(self) -> int:
+        """Input pixels whose result is kept."""
+        return (self.rows.keep_stop - self.rows.keep_start) * (self.columns.keep_stop - self.columns.keep_start)
+
 
 @dataclass(frozen=True)
 class TilePlan:

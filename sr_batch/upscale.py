@@ -1,69 +1,146 @@
-"""The upscale loop: one image through an engine, tile by tile, given out as bands of finished rows."""
+"""The upscale loop: the tiles of many pictures through one engine, given out as bands of finished rows.
+
+    pictures ──cut──▶ windows ──equal shapes together──▶ batches ──engine──▶ results ──cores──▶ bands
+
+Tiles of different pictures share a batch, so that a thousand small pictures fill the engine as one large one does, and
+the engine never waits between two pictures. A picture that fails, fails alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sr_batch.depth import EnginePixels, Pixels, for_engine, to_depth
-from sr_batch.tiles import Tile, TilePlan
+from sr_batch.depth import EnginePixels, Pixels
+from sr_batch.feed import Band, Broken, Counts, Feed, Filling, Picture, Piece, TileOptions
+from sr_batch.guard import Guard
+from sr_batch.tiles import TilePlan, plan_tiles
 
-__all__ = ["Band", "upscale"]
+__all__ = ["Band", "Broken", "Counts", "Guard", "Picture", "Piece", "Stream", "TileOptions", "upscale", "upscale_all"]
 
 Stream = Callable[[Iterable[NDArray[Any]]], Generator[NDArray[Any]]]  # Doors.stream, Engine.stream, or a stand-in
+T = TypeVar("T")
+
+LEAST_PART = 64  # LR pixels: windows that fail are cut again, but not into smaller ones than this
 
 
-@dataclass(frozen=True)
-class Band:
-    """Finished rows of the output, from `top` (in output pixels) down. Belongs to whoever gets it."""
+def upscale_all(
+    pictures: Iterable[Picture[T]],
+    stream: Stream,
+    options: TileOptions,
+    counts: Counts | None = None,
+    guard: Guard | None = None,
+    advanced: Callable[[int], None] = lambda _: None,
+) -> Generator[Piece[T] | Broken[T]]:
+    """Run pictures through `stream` and yield their outputs in bands: those of a picture in order, top down.
 
-    top: int
-    pixels: Pixels  # [rows, scale·w, 3], as deep as the image
+    Pictures of one size come out in their order; a small one may overtake one of another size whose batch is not full
+    yet. The output is as deep as its picture: uint8, uint16 or float32 in [0, 1]; the stream gets uint8 batches of
+    8-bit pictures, else float32 ones, and one stream has one of both only. A picture's array must not change until its
+    last band has come. `counts` is filled in as it goes, `advanced` is told after each tile how many input pixels it
+    was, `guard` looks at each result and may put a better one in its place.
+
+    An engine's Exception ends its stream, and what was in it is run again, window by window, then in smaller windows
+    (memory may be short); what fails again breaks its picture, which yields Broken, and the others go on. An exception
+    of `pictures` comes through after all that was read before is finished; of an engine that takes no batch, at once.
+    Holds what TileOptions says, and the engine's results in flight.
+    """
+    feed = Feed(iter(pictures), options, counts if counts is not None else Counts(), guard, advanced)
+    while not feed.is_over():
+        with closing(stream(feed.batches())) as results:
+            try:
+                for filling, result in _results(results, feed):
+                    feed.take(filling, result)
+                    yield from feed.ready()
+            except _EngineError as error:
+                if not feed.in_flight:
+                    raise error.cause from None
+        while feed.in_flight:
+            _run_alone(feed.in_flight.popleft(), stream, feed, options)
+            yield from feed.ready()
+        yield from feed.ready()
+    feed.raise_what_ended_it()
 
 
 def upscale(
     image: Pixels,
     stream: Stream,
     plan: TilePlan,
-    scale: int,
-    batch: int = 1,
+    options: TileOptions,
+    counts: Counts | None = None,
+    guard: Guard | None = None,
     advanced: Callable[[int], None] = lambda _: None,
 ) -> Generator[Band]:
-    """Run [h, w, 3] RGB through `stream` and yield the [scale·h, scale·w, 3] output in bands, top down.
-
-    The output is as deep as the image: uint8, uint16 or float32 in [0, 1]. The stream gets uint8 batches of an 8-bit
-    image, else float32 ones, and gives the same back.
-    The plan must be for this image. Up to `batch` tiles go in one call; all tiles of a plan have the same shape.
-    `advanced` is told after each tile how many pixels of the image it was.
-    Holds one band and the engine's results in flight; what the stream raises passes through.
-    """
-    width = image.shape[1]
-    tiles = iter(plan)
-    band = np.empty((0, 0, 3), dtype=image.dtype)
-    with closing(stream(_batches(image, plan, batch))) as results:
-        for result in results:
-            for pixels, tile in zip(result, islice(tiles, len(result)), strict=True):
-                if tile.columns.keep_start == 0:
-                    rows = (tile.rows.keep_stop - tile.rows.keep_start) * scale
-                    band = np.empty((rows, width * scale, 3), dtype=image.dtype)
-                core = pixels[tile.rows.core_in_result(scale), tile.columns.core_in_result(scale)]
-                band[:, tile.columns.core_in_output(scale)] = to_depth(core, image.dtype)
-                advanced(core.shape[0] * core.shape[1] // scale**2)
-                if tile.columns.keep_stop == width:
-                    yield Band(tile.rows.keep_start * scale, band)
+    """One picture: see upscale_all. What breaks it is raised."""
+    pieces = upscale_all([Picture(None, image, plan)], stream, options, counts, guard, advanced)
+    with closing(pieces):
+        for piece in pieces:
+            if isinstance(piece, Broken):
+                raise piece.error
+            yield piece.band
 
 
-def _batches(image: Pixels, plan: TilePlan, batch: int) -> Iterator[EnginePixels]:
-    tiles = iter(plan)
-    while group := list(islice(tiles, batch)):
-        yield np.stack([for_engine(_window(image, tile)) for tile in group])
+class _EngineError(Exception):
+    """What an engine raised, apart from what our own code raises."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
-def _window(image: Pixels, tile: Tile) -> Pixels:
-    return image[tile.rows.window(), tile.columns.window()]
+def _results(results: Iterator[EnginePixels], feed: Feed[T]) -> Iterator[tuple[Filling, EnginePixels]]:
+    """Each result with the batch that it is of."""
+    while True:
+        try:
+            result = next(results)
+        except StopIteration:
+            assert not feed.in_flight, "the engine gave fewer results than it took batches"
+            return
+        except Exception as error:
+            raise _EngineError(error) from error
+        yield feed.in_flight.popleft(), result
+
+
+def _run_alone(filling: Filling, stream: Stream, feed: Feed[T], options: TileOptions) -> None:
+    """Run the windows of a batch one by one; what fails breaks the pictures that wait for it."""
+    for index, window in enumerate(filling.windows):
+        pixels = filling.buffer[index]
+        feed.counts.rerun += 1
+        try:
+            result = _alone(stream, pixels)
+        except Exception as error:
+            smaller = _in_smaller(stream, pixels, options)
+            if smaller is None:
+                feed.fail(window, error)
+                continue
+            result = smaller
+        feed.finish(window, pixels, result)
+
+
+def _alone(stream: Stream, window: EnginePixels) -> EnginePixels:
+    with closing(stream([window[None]])) as results:
+        result: EnginePixels = next(results)[0].copy()
+    return result
+
+
+def _in_smaller(stream: Stream, window: EnginePixels, options: TileOptions) -> EnginePixels | None:
+    """The result of a window, put together of windows of half its side; None where they fail too, or are too small."""
+    height, width = window.shape[:2]
+    side = (max(height, width) + 1) // 2
+    if side < max(LEAST_PART, 4 * options.halo):
+        return None
+    result = np.empty((height * options.scale, width * options.scale, 3), dtype=window.dtype)
+    try:
+        for tile in plan_tiles(height, width, side, options.halo):
+            part = np.ascontiguousarray(window[tile.rows.window(), tile.columns.window()])
+            core = _alone(stream, part)[
+                tile.rows.core_in_result(options.scale), tile.columns.core_in_result(options.scale)
+            ]
+            result[tile.rows.core_in_output(options.scale), tile.columns.core_in_output(options.scale)] = core
+    except Exception:
+        return None
+    return result

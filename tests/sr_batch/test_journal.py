@@ -15,7 +15,7 @@ from sr_batch import pipeline
 from sr_batch.events import Summary
 from sr_batch.folders import JOURNAL, PhotoJob
 from sr_batch.journal import open_journals
-from sr_batch.photos import PhotoFormat
+from sr_batch.photos import PhotoFormat, WriteOptions
 from sr_batch.pipeline import Settings, run_batch
 from sr_train.errors import UsageError
 from tests.conftest import random_pixels
@@ -69,7 +69,7 @@ def test_other_options_or_another_model_do_all_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [Settings(4, 64, 8), Settings(4, 64, 4, keep_mtime=False), Settings(4, 64, 4, write=pipeline.WriteOptions(80))],
+    [Settings(4, 64, 8), Settings(4, 64, 4, keep_mtime=False), Settings(4, 64, 4, write=WriteOptions(80))],
 )
 def test_the_key_changes_with_whatever_shapes_a_result(other: Settings) -> None:
     assert other.key("sha", "fp32") != SETTINGS.key("sha", "fp32")

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import threading
 import time
+import weakref
 from collections.abc import Generator, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ from sr_batch.events import Done, Failure, Summary
 from sr_batch.folders import Job, PhotoJob
 from sr_batch.photos import AlphaChoice, Photo, PhotoFormat, ReadOptions, Size
 from sr_batch.pipeline import Settings, run_batch
-from sr_batch.upscale import Band
+from sr_batch.upscale import Band, Guard, Stream
 from sr_export.errors import EngineFailed
 from tests.conftest import random_pixels
 from tests.sr_batch.stubs import Pixels, enlarge, repeat_4x
@@ -130,18 +133,16 @@ def test_a_result_is_dated_like_its_photo_unless_asked_otherwise(tmp_path: Path,
     assert (jobs[0].target.stat().st_mtime == 10**9) is keep
 
 
-class Flaky:
-    """An engine that fails on its n-th batch, in the words of the kind of error given."""
+def _fails_on(pixels: Pixels, row: int, error: Exception) -> Stream:
+    """An engine that cannot do the window in which this picture's row is the first one kept or seen."""
 
-    def __init__(self, bad: int, error: Exception) -> None:
-        self.bad, self.error, self.count = bad, error, 0
-
-    def __call__(self, batches: Iterable[Pixels]) -> Generator[Pixels]:
+    def engine(batches: Iterable[Pixels]) -> Generator[Pixels]:
         for batch in batches:
-            self.count += 1
-            if self.count == self.bad:
-                raise self.error
+            if any((window == pixels[row]).all(axis=(1, 2)).any() for window in batch):
+                raise error
             yield enlarge(batch)
+
+    return engine
 
 
 @pytest.mark.parametrize(
@@ -152,16 +153,19 @@ class Flaky:
         (KeyError("x"), "please report"),
     ],
 )
-@pytest.mark.parametrize("bad", [1, 3, 4])
+@pytest.mark.parametrize("row", [0, 100, 199])
+@pytest.mark.parametrize("batch", [1, 3])
 def test_an_engine_that_fails_on_one_photo_fails_that_photo_only(
-    tmp_path: Path, bad: int, error: Exception, words: str
+    tmp_path: Path, row: int, error: Exception, words: str, batch: int
 ) -> None:
-    jobs = _jobs(tmp_path, (200, 20), (200, 20))  # four tiles each
+    jobs = _jobs(tmp_path, (200, 20), (200, 20), (200, 20))  # four tiles each
     events, summary = Recorder(), Summary()
-    run_batch(jobs, Flaky(bad, error), SETTINGS, events, summary)
-    assert [failure.source.name for failure in summary.failures] == ["0.png"]
+    engine = _fails_on(_pixels(jobs[1].source), row, error)
+    run_batch(jobs, engine, replace(SETTINGS, batch=batch), events, summary)
+    assert [failure.source.name for failure in summary.failures] == ["1.png"]
     assert words in summary.failures[0].reason
-    assert _names(tmp_path / "out") == ["1.png"]
+    assert _names(tmp_path / "out") == ["0.png", "2.png"]
+    assert events.of("finished") == ["0.png", "2.png"]
 
 
 class _FullDisk:
@@ -273,26 +277,88 @@ def test_decoding_and_encoding_go_on_while_the_engine_computes(tmp_path: Path, m
 
 
 def test_few_photos_are_held_at_a_time_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted by what is alive, not by what the code says of itself."""
     jobs = _jobs(tmp_path, *[(8, 8)] * 20)
-    held = most = 0
-    lock = threading.Lock()
-    real_read, real_settle = pipeline.read_photo, pipeline._settle
+    alive: weakref.WeakSet[Photo] = weakref.WeakSet()
+    most = 0
+    real_read = pipeline.read_photo
 
-    def counting_read(path: Path, options: ReadOptions) -> object:
-        nonlocal held, most
-        with lock:
-            held += 1
-            most = max(most, held)
-        return real_read(path, options)
-
-    def counting_settle(*arguments: object) -> None:
-        nonlocal held
-        real_settle(*arguments)  # type: ignore[arg-type]
-        with lock:
-            held -= 1
+    def counting_read(path: Path, options: ReadOptions) -> Photo:
+        nonlocal most
+        photo = real_read(path, options)
+        alive.add(photo)
+        most = max(most, len(alive))
+        return photo
 
     monkeypatch.setattr(pipeline, "read_photo", counting_read)
-    monkeypatch.setattr(pipeline, "_settle", counting_settle)
     run_batch(jobs, repeat_4x, SETTINGS, Recorder(), Summary())
-    assert held == 0
+    gc.collect()
+    assert len(alive) == 0
     assert most <= (SETTINGS.load + 1) + (SETTINGS.save + 1)
+
+
+def test_decoded_photos_wait_in_bytes_a_large_one_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three decoders, room for two photos: while the engine has the first, one more is decoded and no third."""
+    jobs = _jobs(tmp_path, *[(100, 100)] * 5)
+    monkeypatch.setattr(pipeline, "DECODED_BYTES", 2 * 100 * 100 * 3)
+    decoded: list[str] = []
+    real_read = pipeline.read_photo
+
+    def watched_read(path: Path, options: ReadOptions) -> Photo:
+        photo = real_read(path, options)
+        decoded.append(path.name)
+        return photo
+
+    most = 0
+
+    def engine(batches: Iterable[Pixels]) -> Generator[Pixels]:
+        nonlocal most
+        for index, batch in enumerate(batches):
+            if index == 0:
+                time.sleep(0.3)  # were there more to come, it would come now
+                most = len(decoded)
+            yield enlarge(batch)
+
+    monkeypatch.setattr(pipeline, "read_photo", watched_read)
+    summary = Summary()
+    run_batch(jobs, engine, Settings(4, 64, 4, load=3), Recorder(), summary)
+    assert (most, summary.done) == (2, 5)
+
+
+def test_an_engine_that_gives_black_is_found_out_and_its_photo_is_right_or_failed(tmp_path: Path) -> None:
+    """Black where the picture is not: done again in fp32, which helps for the first photo and not for the second."""
+    jobs = _jobs(tmp_path, (40, 40), (40, 40), (40, 40))
+    bad = [_pixels(job.source) for job in jobs[:2]]
+
+    def overflowing(batches: Iterable[Pixels]) -> Generator[Pixels]:
+        for batch in batches:
+            yield enlarge(batch) * np.uint8(not any(np.array_equal(batch[0], picture) for picture in bad))
+
+    def fp32(batches: Iterable[Pixels]) -> Generator[Pixels]:
+        for batch in batches:
+            yield enlarge(batch) * np.uint8(not np.array_equal(batch[0], bad[1]))
+
+    summary = Summary()
+    run_batch(jobs, overflowing, SETTINGS, Recorder(), summary, guard=Guard(fp32))
+    assert [failure.source.name for failure in summary.failures] == ["1.png"]
+    assert "in fp32 neither" in summary.failures[0].reason
+    assert summary.tiles.redone == 2
+    assert _names(tmp_path / "out") == ["0.png", "2.png"]
+    for index in (0, 2):
+        assert np.array_equal(_pixels(jobs[index].target), enlarge(_pixels(jobs[index].source)))
+
+
+def test_thumbnails_of_many_photos_share_the_engines_batches(tmp_path: Path) -> None:
+    jobs = _jobs(tmp_path, *[(24, 32)] * 17)
+    shapes: list[int] = []
+
+    def engine(batches: Iterable[Pixels]) -> Generator[Pixels]:
+        for batch in batches:
+            shapes.append(len(batch))
+            yield enlarge(batch)
+
+    summary = Summary()
+    run_batch(jobs, engine, replace(SETTINGS, batch=8), Recorder(), summary)
+    assert shapes == [8, 8, 1]
+    for job in jobs:
+        assert np.array_equal(_pixels(job.target), enlarge(_pixels(job.source)))
