@@ -39,6 +39,7 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/tiles.py
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/png.py
+	$(BIN)/python benchmarks/colour.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/training.py
 

@@ -141,7 +141,8 @@ ENCODERS: tuple[Encoder, ...] = (
         "libvpx-vp9", Codec.VP9, (*COMMON, "yuva420p"),
         crf_option="crf", crf=22, crf_most=63, preset_option="cpu-used", preset="3",
         # Alternate reference frames are refused where there is alpha.
-        fixed=(("b", "0"), ("deadline", "good"), ("row-mt", "1"), ("auto-alt-ref", "0")), odd_sizes=True,
+        fixed=(("b", "0"), ("deadline", "good"), ("row-mt", "1"), ("tile-columns", "4"), ("auto-alt-ref", "0")),
+        odd_sizes=True,
     ),
     Encoder(
         "prores_ks", Codec.PRORES, ("yuv422p10le", "yuv444p10le", "yuva444p10le"),
