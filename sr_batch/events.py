@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sr_batch.folders import Job, PhotoJob
 from sr_batch.photos import Photo, Size
 from sr_batch.upscale import Band, Counts
+
+if TYPE_CHECKING:
+    from sr_batch.videos.upscaling import VideoDone
 
 __all__ = ["ALREADY_THERE", "Done", "Events", "Failure", "Summary"]
 
@@ -23,6 +26,7 @@ class Done:
     result: Size
     deep: bool = False  # through the deep door, which computes in fp32
     warnings: tuple[str, ...] = ()  # sentences: what could not be kept, or had to be done twice
+    video: VideoDone | None = None  # of a video: its frames, and what was verified
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ class Events(Protocol):
 
     def advanced(self, pixels: int) -> None:
         """So many input pixels were upscaled."""
+
+    def frame(self, job: Job, done: int, total: int) -> None:
+        """So many of a video's frames are upscaled. The first time it says how many an earlier run had finished."""
 
     def drawn(self, job: PhotoJob, photo: Photo, band: Band) -> None:
         """Rows of the network's picture of a photo are finished, top down: before a --target-size changes them.

@@ -21,7 +21,7 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, Any
 
-from sr_batch.folders import JOURNAL, Job
+from sr_batch.folders import JOURNAL, Job, VideoJob
 from sr_train.errors import UsageError
 
 __all__ = ["Entry", "Journal", "Journals", "Stamp", "State", "fingerprint", "lock", "open_journals"]
@@ -82,9 +82,9 @@ def fingerprint(path: Path) -> tuple[Stamp, str]:
 class Journal:
     """The journal of one output folder, open and locked. Its methods may be called from several threads."""
 
-    def __init__(self, folder: Path, file: IO[bytes], options: str, *, retry_failed: bool) -> None:
+    def __init__(self, folder: Path, file: IO[bytes], photos: str, videos: str, *, retry_failed: bool) -> None:
         self._folder, self._file = folder, file
-        self._options, self._retry_failed = options, retry_failed
+        self._photos, self._videos, self._retry_failed = photos, videos, retry_failed
         self._entries: dict[str, tuple[Entry, ...]] = {}  # a target's, oldest first
         self._lock = Lock()
         for line in _whole_lines(file):
@@ -100,7 +100,7 @@ class Journal:
         made = next((e for e in reversed(entries) if e.target is not None and e.target.is_near(target)), None)
         if made is None:
             return State.NOT_OURS
-        if made.options != self._options:
+        if made.options != self._options(job):
             return State.TO_DO
         try:
             if made.source == Stamp.of(job.source) or made.content == fingerprint(job.source)[1]:
@@ -115,15 +115,18 @@ class Journal:
 
     def add_done(self, job: Job, source: Stamp, content: str, result: Path) -> None:
         """`result` is complete, and about to be renamed to the job's target. Raises OSError."""
-        self._add(job, Entry(source, content, self._options, Stamp.of(result)))
+        self._add(job, Entry(source, content, self._options(job), Stamp.of(result)))
 
     def add_failed(self, job: Job, reason: str) -> None:
         """The photo itself is at fault. Raises OSError."""
-        self._add(job, Entry(Stamp.of(job.source), "", self._options, None, reason))
+        self._add(job, Entry(Stamp.of(job.source), "", self._options(job), None, reason))
+
+    def _options(self, job: Job) -> str:
+        return self._videos if isinstance(job, VideoJob) else self._photos
 
     def _state_without_result(self, job: Job, entries: tuple[Entry, ...]) -> State:
         last = entries[-1] if entries else None
-        if last is None or last.target is not None or last.options != self._options or self._retry_failed:
+        if last is None or last.target is not None or last.options != self._options(job) or self._retry_failed:
             return State.TO_DO
         try:
             return State.FAILED_BEFORE if last.source == Stamp.of(job.source) else State.TO_DO
@@ -178,8 +181,11 @@ class Journals:
 
 
 @contextmanager
-def open_journals(folders: Iterable[Path], options: str, *, retry_failed: bool = False) -> Iterator[Journals]:
-    """Open and lock the journals of these output folders for the block. `options`: a key of all that shapes a result.
+def open_journals(
+    folders: Iterable[Path], photos: str, videos: str = "", *, retry_failed: bool = False
+) -> Iterator[Journals]:
+    """Open and lock the journals of these output folders for the block. `photos`, `videos`: keys of all that shapes
+    a result.
 
     A folder that cannot be written has none: its photos will fail with the reason. Raises UsageError when another run
     has one of them.
@@ -193,7 +199,7 @@ def open_journals(folders: Iterable[Path], options: str, *, retry_failed: bool =
             except OSError:
                 continue
             lock(file, folder)
-            journals[folder] = Journal(folder, file, options, retry_failed=retry_failed)
+            journals[folder] = Journal(folder, file, photos, videos, retry_failed=retry_failed)
         yield Journals(journals)
 
 

@@ -60,6 +60,16 @@ class Options:
     compile: bool
     jobs: tuple[int, int]  # decoding and encoding threads
 
+    stream: int | None  # which of a video's video streams, from 0
+    range: tuple[Fraction | None, Fraction | None]  # seconds from a video's first frame: start, end
+    preview: int  # frames; 0: the whole video
+    on_bad_frame: str
+    codec: str
+    crf: float | None
+    preset: str | None
+    pix_fmt: str | None
+    hw: str
+
     report: list[Path]  # .json or .html
     json: bool
     quiet: bool

@@ -10,13 +10,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, TextIO
 
-from sr_batch.errors import UnreadablePhoto
+from sr_batch.errors import UnreadablePhoto, UnreadableVideo
 from sr_batch.events import Done, Failure
-from sr_batch.folders import Job, PhotoJob
+from sr_batch.folders import Job, PhotoJob, VideoJob
 from sr_batch.photos import Photo, Size, probe
 from sr_batch.upscale import Band
 
@@ -58,6 +59,7 @@ class Reporter:
         self._quiet, self._verbose = quiet, verbose
         self._photos_over = 0
         self._pixels_done = 0
+        self._video: _VideoInWork | None = None
 
     def say(self, line: str) -> None:
         """Print one line, above the bar where there is one."""
@@ -75,10 +77,19 @@ class Reporter:
         self._pixels_done += pixels
         self.tick()
 
+    def frame(self, job: Job, done: int, total: int) -> None:
+        if self._video is None or self._video.job != job:
+            self._video = _VideoInWork(job, done, time.monotonic())
+            # The first call counts what an earlier run has finished; or it is frame 1.
+            self._forecast.shrink(job, (done if done > 1 else 0) / total)
+        self._video.done, self._video.total = done, total
+        self.tick()
+
     def drawn(self, job: PhotoJob, photo: Photo, band: Band) -> None:
         """Nothing to say."""
 
     def finished(self, job: Job, done: Done) -> None:
+        self._video = None
         self._photos_over += 1
         if done.warnings and not self._quiet:
             self.say(f"note: {printable(job.source)}: {'; '.join(done.warnings)}")
@@ -93,6 +104,7 @@ class Reporter:
             self.say(f"skipped {printable(job.source)}: {reason}")
 
     def failed(self, failure: Failure) -> None:
+        self._video = None
         self._photos_over += 1
         self.say(f"failed: {printable(failure.source)}: {printable(failure.reason)}")
         self.tick()
@@ -115,15 +127,18 @@ class _PlainReporter(Reporter):
         done, total = self._pixels_done / MEGA, self._forecast.pixels() / MEGA
         speed = done / (now - self._begun)
         left = f", about {_duration((total - done) / speed)} left" if speed and total > done else ""
-        photos = f"{self._photos_over} of {self._forecast.photos} photos"
-        self.say(f"{photos}, {done:.1f} of {total:.1f} MP, {speed:.3f} MP/s{left}")
+        files = f"{self._photos_over} of {self._forecast.photos} {self._forecast.called}"
+        if self._video is not None:
+            self.say(self._video.describe(now))
+        self.say(f"{files}, {done:.1f} of {total:.1f} MP, {speed:.3f} MP/s{left}")
 
 
 class _BarReporter(Reporter):
     def __init__(self, forecast: _Forecast, console: Console, bar: Progress, *, verbose: bool) -> None:
         super().__init__(forecast, quiet=False, verbose=verbose)
         self._console, self._bar = console, bar
-        self._task = bar.add_task("", total=None, photos="")
+        self._video_task = bar.add_task("", total=None, files="", visible=False)
+        self._task = bar.add_task("", total=None, files="")
 
     def say(self, line: str) -> None:
         self._console.print(line, markup=False, soft_wrap=True)
@@ -133,8 +148,15 @@ class _BarReporter(Reporter):
             self._task,
             completed=self._pixels_done / MEGA,
             total=max(self._forecast.pixels(), self._pixels_done, 1) / MEGA,
-            photos=f"{self._photos_over}/{self._forecast.photos} photos",
+            files=f"{self._photos_over}/{self._forecast.photos} {self._forecast.called}",
         )
+        video = self._video
+        if video is None:
+            self._bar.update(self._video_task, visible=False)
+        elif not self._bar.tasks[0].visible:
+            self._bar.reset(self._video_task, completed=video.done, total=video.total, visible=True, files=video.name)
+        else:
+            self._bar.update(self._video_task, completed=video.done, total=video.total)
 
 
 def _bar(console: Console) -> Progress:
@@ -151,11 +173,43 @@ def _bar(console: Console) -> Progress:
 
     class Speed(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(f"{task.completed:.1f}/{task.total or 0:.1f} MP  {task.speed or 0:.3f} MP/s")
+            speed = task.speed or 0.0
+            if task.id == 0:  # of a video's frames
+                return Text(f"frame {task.completed:.0f}/{task.total or 0:.0f}  {speed:.2f} frames/s")
+            return Text(f"{task.completed:.1f}/{task.total or 0:.1f} MP  {speed:.3f} MP/s")
 
-    columns = (TextColumn("{task.fields[photos]}"), BarColumn(), Speed(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.fields[files]}", markup=False), BarColumn(), Speed(), TimeElapsedColumn(), TimeRemainingColumn())
     # The engine takes seconds for a tile on a slow CPU: the speed is taken over half a minute.
     return Progress(*columns, console=console, speed_estimate_period=30.0)
+
+
+@dataclass
+class _VideoInWork:
+    """How far a video is."""
+
+    job: Job
+    first: int  # frames done when it was first heard of
+    begun: float  # then
+    done: int = 0
+    total: int = 0
+
+    @property
+    def name(self) -> str:
+        return printable(self.job.source.name)
+
+    def describe(self, now: float) -> str:
+        made, seconds = self.done - self.first, now - self.begun
+        speed = made / seconds if made and seconds else 0.0
+        left = f", about {_duration((self.total - self.done) / speed)} left" if speed else ""
+        return f"{self.name}: frame {self.done} of {self.total}, {speed:.2f} frames/s{left}"
+
+
+def _pixels_of(job: Job) -> int:
+    if isinstance(job, VideoJob):
+        from sr_batch.videos.inspecting import likely_pixels
+
+        return likely_pixels(job.source)
+    return probe(job.source).pixels
 
 
 class _Forecast:
@@ -167,16 +221,24 @@ class _Forecast:
         self._left_out: set[Path] = set()
         self._stop = Event()
         self._thread = Thread(target=self._read_headers, name="forecast", daemon=True)
+        self._shares: dict[Path, float] = {}  # of a video: what is left to do
         self.photos = len(jobs)
+        self.called = "files" if any(isinstance(job, VideoJob) for job in jobs) else "photos"
 
     def leave_out(self, job: Job) -> None:
         """This photo is not to be done."""
         self._left_out.add(job.source)
 
+    def shrink(self, job: Job, done: float) -> None:
+        """This share of the job is done already."""
+        self._shares[job.source] = 1 - done
+
     def pixels(self) -> int:
         """Pixels of all photos that are to be done; until all headers are read, taken from those that are."""
         sizes = list(self._sizes.items())
-        known = sum(size for source, size in sizes if source not in self._left_out)
+        known = sum(
+            round(size * self._shares.get(source, 1.0)) for source, size in sizes if source not in self._left_out
+        )
         unread = len(self._jobs) - len(sizes)
         return known + (unread * sum(size for _, size in sizes) // len(sizes) if sizes else 0)
 
@@ -185,8 +247,8 @@ class _Forecast:
             if self._stop.is_set():
                 return
             try:
-                self._sizes[job.source] = probe(job.source).pixels
-            except UnreadablePhoto:
+                self._sizes[job.source] = _pixels_of(job)
+            except (UnreadablePhoto, UnreadableVideo):
                 self._sizes[job.source] = 0  # its own turn will say why
 
     def __enter__(self) -> _Forecast:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from sr_batch.events import Done, Events, Failure, Summary
 from sr_batch.folders import Job, PhotoJob
@@ -19,6 +19,9 @@ from sr_batch.photos import Photo, Size
 from sr_batch.upscale import Band
 from sr_train.atomic_file import atomic_file
 from sr_train.errors import UsageError
+
+if TYPE_CHECKING:
+    from sr_batch.videos.upscaling import VideoDone
 
 __all__ = ["Record", "Recorder", "open_report", "summary_record", "write_line"]
 
@@ -51,6 +54,10 @@ class Recorder:
         self._tell("advanced", pixels=pixels)
         self._inner.advanced(pixels)
 
+    def frame(self, job: Job, done: int, total: int) -> None:
+        self._tell("frame", source=str(job.source), frame=done, frames=total)
+        self._inner.frame(job, done, total)
+
     def drawn(self, job: PhotoJob, photo: Photo, band: Band) -> None:
         for view in self._viewers:
             view(job, photo, band)
@@ -70,6 +77,7 @@ class Recorder:
             **facts | ({"precision": DEEP_PRECISION} if done.deep else {}),
             seconds=round(seconds, 3),
             warnings=list(done.warnings),
+            **({} if done.video is None else _video_facts(done.video)),
         )
         self._inner.finished(job, done)
 
@@ -86,6 +94,21 @@ class Recorder:
     def _tell(self, event: str, **values: object) -> None:
         for take in self._takers:
             take({"event": event, **values})
+
+
+def _video_facts(video: VideoDone) -> Record:
+    verified = video.verified
+    return {
+        "frames": video.frames,
+        "frames_repeated": video.repeated,
+        "frames_damaged": video.damaged,
+        "frames_resumed": video.resumed,
+        "verified": {
+            "frames": verified.frames,
+            "streams_copied": verified.copied_streams,
+            "packets_copied": verified.copied_packets,
+        },
+    }
 
 
 def summary_record(summary: Summary) -> Record:

@@ -12,7 +12,7 @@ from sr_batch.videos.picture import Picture, read_picture
 from sr_batch.videos.source import open_video, pick_stream, rational, refuse_encrypted
 from sr_batch.videos.timeline import Timeline, read_timeline
 
-__all__ = ["VideoFacts", "inspect_video"]
+__all__ = ["VideoFacts", "inspect_video", "likely_pixels"]
 
 USUAL_RATE = Fraction(25)  # where a file says none: only a hint for the encoder
 
@@ -27,6 +27,16 @@ class VideoFacts:
     rate: Fraction  # frames a second on average; a hint, the timeline counts
     timeline: Timeline
     picture: Picture
+
+
+def likely_pixels(path: Path) -> int:
+    """About how many pixels all frames of a video have together, from its header alone. Raises UnreadableVideo."""
+    with open_video(path) as container:
+        stream = pick_stream(container)
+        rate = rational(stream.average_rate) or USUAL_RATE
+        seconds = Fraction(container.duration or 0, 1_000_000)
+        frames = stream.frames or int(seconds * rate)
+        return max(1, frames) * stream.codec_context.width * stream.codec_context.height
 
 
 def inspect_video(path: Path, number: int | None = None) -> VideoFacts:

@@ -77,6 +77,12 @@ class VideoSettings:
     keep_mtime: bool = True  # results have the modification time of their inputs
     part: PartRule = field(default=PartRule())
 
+    def key(self, model_key: str) -> str:
+        """Of all that shapes a result, for the journal: the options as they were given."""
+        shaping = [model_key, self.scale, self.halo, repr(self.encoding), self.stream, self.on_bad_frame]
+        shaping += [str(self.start), str(self.end), self.keep_mtime]
+        return hashlib.sha256(json.dumps(shaping).encode()).hexdigest()[:16]
+
 
 @dataclass(frozen=True)
 class VideoDone:

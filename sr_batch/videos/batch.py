@@ -1,0 +1,129 @@
+"""All videos of a run, one after the other. One that fails is reported and the rest goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from sr_batch.due import due
+from sr_batch.errors import UnreadableVideo
+from sr_batch.events import Done, Events, Failure, Summary
+from sr_batch.folders import VideoJob
+from sr_batch.journal import Journals, fingerprint
+from sr_batch.photos import Size
+from sr_batch.tiles import plan_tiles
+from sr_batch.videos.inference import Stream
+from sr_batch.videos.inspecting import VideoFacts, inspect_video
+from sr_batch.videos.preview import preview_video
+from sr_batch.videos.upscaling import VideoSettings, upscale_video
+from sr_train.errors import SRError
+
+__all__ = ["run_videos"]
+
+
+def run_videos(
+    jobs: Iterable[VideoJob],
+    stream: Stream,
+    settings: VideoSettings,
+    model_key: str,
+    events: Events,
+    summary: Summary,
+    journals: Journals | None = None,
+    *,
+    overwrite: bool = False,
+    previews: int = 0,
+) -> None:
+    """Upscale every job's video with the engine's `stream`, filling in `summary` as it goes.
+
+    `model_key`: of the model and the precision. `previews`: that many frames of each video as pictures, instead of the
+    video. Interrupts pass through; the finished parts of the video in work stay, for the next run.
+    """
+    begun, journals = time.monotonic(), journals or Journals({})
+    try:
+        for job in jobs if previews else due(jobs, events, summary, journals, overwrite=overwrite):
+            try:
+                if previews:
+                    _preview(job, stream, settings, events, summary, previews)
+                else:
+                    _upscale(job, stream, settings, model_key, events, summary, journals)
+            except Exception as error:  # whatever it is, the other videos are done
+                _fail(job, error, events, summary, journals)
+    finally:
+        summary.seconds += time.monotonic() - begun
+
+
+def _upscale(
+    job: VideoJob,
+    stream: Stream,
+    settings: VideoSettings,
+    model_key: str,
+    events: Events,
+    summary: Summary,
+    journals: Journals,
+) -> None:
+    facts = inspect_video(job.source, settings.stream)
+    size = _size(facts)
+    events.started(job, size)
+    journal = journals.of(job)
+    stamp, content = fingerprint(job.source)
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    known = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal known
+        if done:
+            events.frame(job, done, total)
+        if done == known + 1:  # not those of an earlier run
+            events.advanced(size.pixels)
+        known = done
+
+    def keep(complete: Path) -> None:
+        if journal is not None:
+            journal.add_done(job, stamp, content, complete)
+
+    done = upscale_video(job.source, job.target, stream, settings, (content, model_key), progress, keep, facts)
+    summary.done += 1
+    computed = done.frames - done.resumed
+    summary.pixels += computed * size.pixels
+    summary.result_pixels += computed * size.times(settings.scale).pixels
+    tiles = plan_tiles(size.height, size.width, settings.tile, settings.halo, settings.fixed_tile)
+    summary.computed_pixels += computed * tiles.computed_pixels()
+    events.finished(job, Done(size, size.times(settings.scale), facts.picture.deep, done.warnings, video=done))
+
+
+def _preview(
+    job: VideoJob, stream: Stream, settings: VideoSettings, events: Events, summary: Summary, count: int
+) -> None:
+    facts = inspect_video(job.source, settings.stream)
+    size = _size(facts)
+    folder = job.target.with_name(f"{job.target.stem}_preview")
+    events.started(job, size)
+    made = preview_video(job.source, folder, stream, settings, facts, count, lambda: events.advanced(size.pixels))
+    summary.done += 1
+    summary.pixels += made * size.pixels
+    summary.result_pixels += made * size.times(settings.scale).pixels
+    events.finished(replace(job, target=folder), Done(size, size.times(settings.scale), facts.picture.deep))
+
+
+def _size(facts: VideoFacts) -> Size:
+    return Size(facts.picture.height, facts.picture.width)
+
+
+def _fail(job: VideoJob, error: Exception, events: Events, summary: Summary, journals: Journals) -> None:
+    reason, journal = _reason(error), journals.of(job)
+    if journal is not None and isinstance(error, UnreadableVideo):
+        with suppress(OSError):  # it is tried again then
+            journal.add_failed(job, reason)
+    summary.failures.append(Failure(job.source, reason))
+    events.failed(summary.failures[-1])
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, SRError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "too large for this machine's memory; try a smaller --tile"
+    return f"unexpected {type(error).__name__}: {error}; please report this with the video"
