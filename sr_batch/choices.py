@@ -14,11 +14,20 @@ from sr_export.model import Model, find_model
 from sr_train.errors import UsageError
 
 if TYPE_CHECKING:
+    from sr_batch.videos.upscaling import VideoSettings
     from sr_export.engines.base import Traits
     from sr_export.onnx_file import OnnxFacts
     from sr_export.shape import BatchShape
 
-__all__ = ["chosen_halo", "chosen_model", "chosen_naming", "chosen_settings", "chosen_shape", "chosen_sizes"]
+__all__ = [
+    "chosen_halo",
+    "chosen_model",
+    "chosen_naming",
+    "chosen_settings",
+    "chosen_shape",
+    "chosen_sizes",
+    "chosen_video_settings",
+]
 
 FIXED_TILE = 256  # LR pixels: window side of engines that are built for one; not measured on a GPU
 MEGA = 1e6
@@ -34,6 +43,30 @@ def chosen_model(options: Options, say: Callable[[str], None]) -> Model:
 
     top = TOP if options.model == BASE else options.model  # -n srresnet, which may be the default, is the other end
     return blended_model(*find_ends(options.strength_base or BASE, top), options.strength, say)
+
+
+def chosen_video_settings(options: Options, traits: Traits, halo: int) -> VideoSettings:
+    from sr_batch.videos.encoding import Codec, EncodingOptions, Hardware
+    from sr_batch.videos.frames import OnBadFrame
+    from sr_batch.videos.upscaling import VideoSettings
+
+    photos = chosen_settings(options, traits, halo)
+    start, end = options.range
+    return VideoSettings(
+        scale=photos.scale,
+        tile=photos.tile,
+        halo=photos.halo,
+        batch=photos.batch,
+        fixed_tile=photos.fixed_tile,
+        encoding=EncodingOptions(
+            Codec(options.codec), options.crf, options.preset, options.pix_fmt, Hardware(options.hw)
+        ),
+        stream=options.stream,
+        on_bad_frame=OnBadFrame(options.on_bad_frame),
+        start=start,
+        end=end,
+        keep_mtime=options.mtime,
+    )
 
 
 def chosen_sizes(options: Options) -> SizePolicy:

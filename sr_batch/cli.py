@@ -1,11 +1,11 @@
-"""`sr-batch`: upscale folders of photos. The only place of this package where text is printed and the process ended.
+"""`sr-batch`: upscale photos and videos. The only place of this package where text is printed and the process ended.
 
     options.py   the command line as one value
     run.py       the run: what the options name is found, an engine opened, all jobs done, reported and summed up
     choices.py   what the options mean for a model and an engine
     dry_run.py   --dry-run
 
-Exit codes: 0 all done, 1 some photos failed, 2 usage or engine not available, 130 interrupted, 143 terminated.
+Exit codes: 0 all done, 1 some files failed, 2 usage or engine not available, 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         signal.signal(signal.SIGTERM, _terminate)
         sys.exit(_exit_code(parse_options(arguments)))
     except KeyboardInterrupt:
-        print("interrupted; the finished photos stay, the same command goes on from there", file=sys.stderr)
+        print("interrupted; what is finished stays, and the same command goes on from there", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Terminated:
-        print("terminated; the finished photos stay, the same command goes on from there", file=sys.stderr)
+        print("terminated; what is finished stays, and the same command goes on from there", file=sys.stderr)
         sys.exit(TERMINATED)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output is gone

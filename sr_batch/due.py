@@ -14,9 +14,7 @@ __all__ = ["due"]
 J = TypeVar("J", bound=Job)
 
 
-def due(
-    jobs: Iterable[J], events: Events, summary: Summary, journals: Journals, *, overwrite: bool
-) -> Iterator[J]:
+def due(jobs: Iterable[J], events: Events, summary: Summary, journals: Journals, *, overwrite: bool) -> Iterator[J]:
     """The jobs to do, in order; the others are told to `events` and counted."""
     for job in jobs:
         journal = journals.of(job)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +18,8 @@ __all__ = ["Options", "parse_options"]
 
 ENGINES = ("auto", "torch", "onnx", "openvino", "trt", "rtx")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+CODECS = ("copy-of-input", "h264", "hevc", "av1", "vp9", "prores", "ffv1")
+HARDWARE = ("none", "auto", "nvenc", "qsv", "videotoolbox", "amf")
 FORMATS = ("same", "png", "jpg", "webp", "tiff", "avif")
 
 
@@ -95,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_sizes(parser.add_argument_group("sizes"))
     _add_results(parser.add_argument_group("results"))
     _add_engine(parser.add_argument_group("model and engine"))
+    _add_videos(parser.add_argument_group("videos"))
     _add_messages(parser.add_argument_group("messages"))
     return parser
 
@@ -156,6 +160,21 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
     add("-j", "--jobs", type=_jobs, default=(1, 2), metavar="N|LOAD:PROC:SAVE", help="threads that decode and encode")
 
 
+def _add_videos(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--codec", choices=CODECS, default="copy-of-input", help="of the results (as the input, if it can hold them)")
+    add("--crf", type=_not_negative, metavar="N", help="quality in the encoder's measure, lower is better")
+    add("--preset", help="the encoder's own: x264's veryslow, SVT-AV1's 6, ProRes's profile hq")
+    add("--pix-fmt", metavar="NAME", help="FFmpeg's name of a pixel format (as the input's)")
+    add("--hw", choices=HARDWARE, default="none", help="hardware encoder; auto: what is here (none: smallest files)")
+    add("--stream", type=_whole, metavar="N", help="which video stream of a file with several, from 0 (the first)")
+    add("--range", type=_range, default=(None, None), metavar="START-END",
+        help="only this piece: seconds or H:MM:SS from the first frame, one of them may be left out")  # fmt: skip
+    add("--preview", type=_positive, default=0, metavar="N", help="instead: N frames as pictures, before and after")
+    add("--on-bad-frame", choices=("repeat", "fail"), default="repeat",
+        help="a frame that cannot be decoded: show the one before, or give up (repeat)")  # fmt: skip
+
+
 def _add_messages(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--report", type=Path, action="append", default=[], metavar="FILE",
@@ -166,6 +185,35 @@ def _add_messages(group: argparse._ArgumentGroup) -> None:
     talk.add_argument(
         "-v", "--verbose", action="store_true", help="name each photo, and why no better engine was taken"
     )
+
+
+def _not_negative(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of 0 or more")
+    return value
+
+
+def _range(text: str) -> tuple[Fraction | None, Fraction | None]:
+    first, dash, last = text.partition("-")
+    start, end = _seconds(first), _seconds(last)
+    backwards = start is not None and end is not None and start >= end
+    if not dash or (start is None and end is None) or backwards:
+        raise argparse.ArgumentTypeError(f"'{text}' is no START-END, such as 10-20.5, 1:00- or -0:01:30")
+    return start, end
+
+
+def _seconds(text: str) -> Fraction | None:
+    """Of 90, 90.5, 1:30 and 0:01:30.5; None for nothing."""
+    if not text:
+        return None
+    parts = text.split(":")
+    if len(parts) > 3 or not all(part.replace(".", "", 1).isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"'{text}' is no time; write seconds, M:SS or H:MM:SS")
+    return sum((Fraction(part) * 60**place for place, part in enumerate(reversed(parts))), Fraction(0))
 
 
 def _whole(text: str) -> int:

@@ -178,7 +178,13 @@ def _bar(console: Console) -> Progress:
                 return Text(f"frame {task.completed:.0f}/{task.total or 0:.0f}  {speed:.2f} frames/s")
             return Text(f"{task.completed:.1f}/{task.total or 0:.1f} MP  {speed:.3f} MP/s")
 
-    columns = (TextColumn("{task.fields[files]}", markup=False), BarColumn(), Speed(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.fields[files]}", markup=False),
+        BarColumn(),
+        Speed(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     # The engine takes seconds for a tile on a slow CPU: the speed is taken over half a minute.
     return Progress(*columns, console=console, speed_estimate_period=30.0)
 

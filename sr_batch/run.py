@@ -9,7 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from sr_batch.choices import MEGA, chosen_halo, chosen_model, chosen_naming, chosen_settings, chosen_shape, chosen_sizes
+from sr_batch.choices import (
+    MEGA,
+    chosen_halo,
+    chosen_model,
+    chosen_naming,
+    chosen_settings,
+    chosen_shape,
+    chosen_sizes,
+    chosen_video_settings,
+)
 from sr_batch.doors import Doors
 from sr_batch.dry_run import dry_run
 from sr_batch.events import Events, Failure, Summary
@@ -54,8 +63,7 @@ def run(options: Options, say: Say, out: TextIO) -> bool:
     prepared = prepare(chosen_model(options, say), say)
     work = find_jobs(inputs, chosen_naming(options, prepared.facts.scale))
     _tell_about(work, say, verbose=options.verbose)
-    if not work.failures and not any(work.photos()):
-        raise UsageError("there are only videos: they come with a later release; this one upscales photos")
+    _check_for_videos(options, work, prepared.facts.scale)
     if options.dry_run:
         sizes, max_pixels = chosen_sizes(options), int(options.max_pixels * MEGA)
         return dry_run(work, sizes, prepared.facts.scale, max_pixels, out, overwrite=options.overwrite)
@@ -99,10 +107,19 @@ def _inputs(options: Options) -> list[Path]:
 def _tell_about(work: WorkList, say: Say, *, verbose: bool) -> None:
     for note in work.notes:
         say(f"note: {note}")
-    for video in work.videos():
-        say(f"note: {video.source}: videos come with a later release; left alone")
     if work.ignored and verbose:
-        say(f"note: {work.ignored} files that are not photos by their names are left alone")
+        say(f"note: {work.ignored} files that are neither photos nor videos by their names are left alone")
+
+
+def _check_for_videos(options: Options, work: WorkList, scale: int) -> None:
+    """Raise UsageError for options that the inputs cannot follow."""
+    videos = any(work.videos())
+    if not videos and (options.preview or options.range != (None, None) or options.stream is not None):
+        raise UsageError("--preview, --range and --stream are for videos, and there is none among the inputs")
+    if videos and (options.scale not in (None, scale) or options.target_size is not None):
+        raise UsageError(
+            f"videos are enlarged by the model's own factor of {scale}; leave --scale and --target-size out"
+        )
 
 
 def _upscale(
@@ -147,9 +164,13 @@ def _run_jobs(
     roots = {job.root for job in work.jobs if job.root is not None}
     key = settings.key(model.sha256, traits.precision)
     takers: list[Callable[[Record], None]] = [partial(write_line, out)] if options.json else []
-    photos = list(work.photos())
+    photos, videos = list(work.photos()), list(work.videos())
+    video_settings = chosen_video_settings(options, traits, settings.halo)
+    model_key = f"{model.sha256} {traits.precision}"
     with ExitStack() as stack:
-        journals = stack.enter_context(open_journals(roots, key, retry_failed=options.retry_failed))
+        journals = stack.enter_context(
+            open_journals(roots, key, video_settings.key(model_key), retry_failed=options.retry_failed)
+        )
         viewers = []
         for path in options.report:
             if path.suffix.lower() == ".html":
@@ -158,12 +179,27 @@ def _run_jobs(
                 viewers.append(page.drawn)
             else:
                 takers.append(stack.enter_context(open_report(path, facts, summary)))
-        events: Events = stack.enter_context(reporter(photos, quiet=options.quiet, verbose=options.verbose))
+        events: Events = stack.enter_context(reporter([*photos, *videos], quiet=options.quiet, verbose=options.verbose))
         events = Recorder(events, takers, facts, viewers) if takers else events
         for path, reason in work.failures:
             summary.failures.append(Failure(path, reason))
             events.failed(summary.failures[-1])
-        run_batch(photos, doors.stream, settings, events, summary, journals, guard)
+        if not options.preview:
+            run_batch(photos, doors.stream, settings, events, summary, journals, guard)
+        if videos:
+            from sr_batch.videos.batch import run_videos
+
+            run_videos(
+                videos,
+                doors.stream,
+                video_settings,
+                model_key,
+                events,
+                summary,
+                journals,
+                overwrite=options.overwrite,
+                previews=options.preview,
+            )
     if options.json:
         write_line(out, summary_record(summary))
 

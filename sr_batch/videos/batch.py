@@ -89,7 +89,7 @@ def _upscale(
     computed = done.frames - done.resumed
     summary.pixels += computed * size.pixels
     summary.result_pixels += computed * size.times(settings.scale).pixels
-    tiles = plan_tiles(size.height, size.width, settings.tile, settings.halo, settings.fixed_tile)
+    tiles = plan_tiles(*facts.picture.size, settings.tile, settings.halo, settings.fixed_tile)
     summary.computed_pixels += computed * tiles.computed_pixels()
     events.finished(job, Done(size, size.times(settings.scale), facts.picture.deep, done.warnings, video=done))
 
@@ -109,7 +109,9 @@ def _preview(
 
 
 def _size(facts: VideoFacts) -> Size:
-    return Size(facts.picture.height, facts.picture.width)
+    """As displayed."""
+    size = Size(facts.picture.height, facts.picture.width)
+    return Size(size.width, size.height) if facts.picture.rotation % 180 else size
 
 
 def _fail(job: VideoJob, error: Exception, events: Events, summary: Summary, journals: Journals) -> None:

@@ -61,7 +61,10 @@ def preview_video(
 
 def _frame(source: Path, facts: VideoFacts, index: int) -> NDArray[Any]:
     with open_video(source) as container:
-        shown = next(iter(read_frames(container, cast("VideoStream", container.streams[facts.stream]), facts.timeline, index)), None)
+        shown = next(
+            iter(read_frames(container, cast("VideoStream", container.streams[facts.stream]), facts.timeline, index)),
+            None,
+        )
         if shown is None:
             raise UnreadableVideo(f"has no frame {index} that can be decoded")
         return to_rgb(shown.frame, facts.picture).rgb

@@ -253,7 +253,7 @@ def test_quiet_says_only_what_failed(sr_batch: Command, tmp_path: Path) -> None:
         (["p", "--precision", "int8"], "use --precision auto"),
         (["p", "-g", "banana"], "use auto, cpu"),
         (["p", "-o", "file.txt"], "is a file"),
-        (["clip.mp4"], "there are only videos"),
+        (["p", "--preview", "3"], "--preview, --range and --stream are for videos"),
         ([], "no input given"),
     ],
 )

@@ -177,6 +177,7 @@ from tests.sr_batch.stubs import repeat_4x
 class Names:
     def started(self, job, size): pass
     def advanced(self, pixels): pass
+    def frame(self, job, done, total): pass
     def drawn(self, job, photo, band): pass
     def skipped(self, job, reason): pass
     def failed(self, failure): print(failure)

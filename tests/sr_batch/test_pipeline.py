@@ -40,6 +40,9 @@ class Recorder:
     def advanced(self, pixels: int) -> None:
         self.pixels += pixels
 
+    def frame(self, job: Job, done: int, total: int) -> None:
+        pass
+
     def drawn(self, job: PhotoJob, photo: Photo, band: Band) -> None:
         pass
 

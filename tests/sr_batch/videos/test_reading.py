@@ -10,6 +10,7 @@ import av
 import pytest
 
 from sr_batch.errors import UnreadableVideo
+from sr_batch.videos.encoding import EncodingOptions
 from sr_batch.videos.frames import BadFrame, OnBadFrame, Shown, read_frames
 from sr_batch.videos.inspecting import inspect_video
 from sr_batch.videos.source import open_video, pick_stream
@@ -154,7 +155,7 @@ def test_a_frame_that_cannot_be_decoded_is_repeated_and_counted(
     tmp_path: Path, number: int, shown_instead: int
 ) -> None:
     source, result = with_a_bad_frame(tmp_path, number, unreadable), tmp_path / "large.mkv"
-    done = enlarge_film(source, result)
+    done = enlarge_film(source, result, encoding=EncodingOptions())
     assert (done.frames, done.repeated) == (24, 1)
     assert any("could not be decoded" in warning for warning in done.warnings)
     assert numbers_in(result, 4) == [shown_instead if n == number else n for n in range(24)]

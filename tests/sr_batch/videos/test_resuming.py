@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Iterable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -207,9 +208,9 @@ enlarge_film(Path(sys.argv[1]), Path(sys.argv[2]), stream=slow, encoding=encodin
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by signal")
 def test_killed_at_twenty_random_moments_the_result_is_that_of_an_undisturbed_run(tmp_path: Path) -> None:
-    pts = [512 * index + (index * 7) % 5 for index in range(80)]
-    source = write_film(tmp_path / "film.mov", Film(pts, languages=["eng"]))
-    calm, killed = tmp_path / "calm.mov", tmp_path / "killed.mov"
+    pts = [40 * index + (index * 7) % 5 for index in range(80)]
+    source = write_film(tmp_path / "film.mkv", Film(pts, Fraction(1, 1000), languages=["eng"]))
+    calm, killed = tmp_path / "calm.mkv", tmp_path / "killed.mkv"
     enlarge_film(source, calm, encoding=LOSSLESS)
     moments, kills = random.Random(7), 0
     command = [sys.executable, "-c", RUN, str(source), str(killed)]

@@ -9,6 +9,7 @@ from typing import Any
 import av
 import pytest
 
+from sr_batch.videos.encoding import EncodingOptions
 from sr_batch.videos.source import rational
 from tests.sr_batch.videos.films import Film, enlarge_film, numbers_in, times_in, write_film
 
@@ -152,7 +153,7 @@ def test_the_same_picture_again_is_computed_once(tmp_path: Path) -> None:
             computed += len(batch)
             yield batch.repeat(4, axis=1).repeat(4, axis=2)
 
-    enlarge_film(source, tmp_path / "large.mkv", stream=counting)
+    enlarge_film(source, tmp_path / "large.mkv", stream=counting, encoding=EncodingOptions())
     assert computed == 4 * 2 * 2  # pictures, tiles of each
     assert numbers_in(tmp_path / "large.mkv", 4) == numbers
 

@@ -1,0 +1,115 @@
+"""`sr-batch` with videos, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import signal
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from sr_batch import cli
+from sr_batch.options import parse_options
+from tests.conftest import random_pixels
+from tests.sr_batch.videos.films import Film, number_of, times_in, write_film
+
+SMALL = Film(range(0, 6 * 512, 512), size=(24, 64), languages=["eng"])
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(argument) for argument in arguments])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.fixture(autouse=True)
+def _own_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+
+@pytest.fixture
+def usual(tiny_checkpoint: Path) -> list[object]:
+    return ["-n", tiny_checkpoint, "--engine", "torch", "--precision", "fp32", "--preset", "ultrafast"]
+
+
+def test_a_folder_of_photos_and_videos(tmp_path: Path, usual: list[object], capsys: pytest.CaptureFixture[str]) -> None:
+    """Everything is done, the bad one is named, and the second run does nothing."""
+    folder, out = tmp_path / "mixed", tmp_path / "mixed_x4"
+    (folder / "more").mkdir(parents=True)
+    write_film(folder / "film.mp4", SMALL)
+    write_film(folder / "more" / "film.mkv", SMALL)
+    (folder / "bad.mov").write_bytes(b"no video")
+    Image.fromarray(random_pixels(16, 20)).save(folder / "photo.png")
+    assert run(folder, *usual, "--report", tmp_path / "run.json") == 1
+    assert "failed: " + str(folder / "bad.mov") in capsys.readouterr().err
+    made = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file() and not p.name.startswith("."))
+    assert made == ["film.mp4", "more/film.mkv", "photo.png"]
+    assert times_in(out / "film.mp4") == times_in(folder / "film.mp4")
+    records = {Path(r["source"]).name: r for r in json.loads((tmp_path / "run.json").read_text())["files"]}
+    film = records["film.mp4"]
+    assert (film["frames"], film["result_width"], film["result_height"]) == (6, 256, 96)
+    assert film["verified"]["frames"] == 6
+    assert film["verified"]["streams_copied"] == 1
+    assert run(folder, *usual) == 1
+    assert "0 done, 3 already there, 1 failed" in capsys.readouterr().err
+    assert run(folder, *usual, "--crf", "30") == 1  # another option: the videos are made again, the photo is not
+    assert "2 done, 1 already there" in capsys.readouterr().err
+
+
+def test_deep_video_goes_through_the_deep_door(tmp_path: Path, usual: list[object]) -> None:
+    source = write_film(tmp_path / "film.mkv", Film(range(0, 3 * 512, 512), size=(24, 64), pixel_format="yuv420p10le"))
+    assert run(source, "-o", tmp_path / "large.mkv", *usual) == 0
+    with av.open(str(tmp_path / "large.mkv")) as result:
+        assert result.streams.video[0].codec_context.pix_fmt == "yuv420p10le"
+
+
+def test_previews_are_pictures_before_and_after(tmp_path: Path, usual: list[object]) -> None:
+    source = write_film(tmp_path / "film.mp4", Film(size=(24, 64), rotation=180))
+    assert run(source, *usual, "--preview", "2") == 0
+    names = ["frame_000006.png", "frame_000006_x4.png", "frame_000018.png", "frame_000018_x4.png"]
+    folder = tmp_path / "film_x4_preview"
+    assert sorted(path.name for path in folder.iterdir()) == names
+    with Image.open(folder / names[2]) as picture:
+        before = np.asarray(picture)
+    assert before.shape == (24, 64, 3)
+    assert number_of(before[::-1, ::-1], 1) == 18  # as players show it
+    with Image.open(folder / names[3]) as after:
+        assert after.size == (256, 96)
+    assert not (tmp_path / "film_x4.mp4").exists()
+
+
+def test_a_dry_run_counts_frames(tmp_path: Path, usual: list[object], capsys: pytest.CaptureFixture[str]) -> None:
+    write_film(tmp_path / "film.mp4", SMALL)
+    assert run(tmp_path / "film.mp4", *usual, "--dry-run") == 0
+    assert "(6 frames, 64x24 -> 256x96)" in capsys.readouterr().out
+
+
+def test_a_video_is_not_resized(tmp_path: Path, usual: list[object], capsys: pytest.CaptureFixture[str]) -> None:
+    write_film(tmp_path / "film.mp4", SMALL)
+    assert run(tmp_path / "film.mp4", *usual, "--scale", "2") == 2
+    assert "leave --scale and --target-size out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("10-20.5", (Fraction(10), Fraction(41, 2))),
+        ("1:00-", (Fraction(60), None)),
+        ("-0:01:30", (None, Fraction(90))),
+        ("0:00:01.001-1:00:00", (Fraction(1001, 1000), Fraction(3600))),
+    ],
+)
+def test_ranges_are_exact_times(text: str, wanted: tuple[Fraction | None, Fraction | None]) -> None:
+    assert parse_options(["a.mp4", f"--range={text}"]).range == wanted
+
+
+@pytest.mark.parametrize("text", ["10", "-", "20-10", "a-b", "1:2:3:4-", "1.2.3-"])
+def test_other_ranges_are_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_options(["a.mp4", f"--range={text}"])
+    assert "argument --range: '" in capsys.readouterr().err
