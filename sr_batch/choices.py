@@ -46,6 +46,7 @@ def chosen_model(options: Options, say: Callable[[str], None]) -> Model:
 
 
 def chosen_video_settings(options: Options, traits: Traits, halo: int) -> VideoSettings:
+    from sr_batch.videos.deinterlacing import Deinterlace
     from sr_batch.videos.encoding import Codec, EncodingOptions, Hardware
     from sr_batch.videos.frames import OnBadFrame
     from sr_batch.videos.upscaling import VideoSettings
@@ -63,6 +64,7 @@ def chosen_video_settings(options: Options, traits: Traits, halo: int) -> VideoS
         ),
         stream=options.stream,
         on_bad_frame=OnBadFrame(options.on_bad_frame),
+        deinterlace=Deinterlace(options.deinterlace),
         start=start,
         end=end,
         keep_mtime=options.mtime,

@@ -67,6 +67,7 @@ class Options:
     range: tuple[Fraction | None, Fraction | None]  # seconds from a video's first frame: start, end
     preview: int  # frames; 0: the whole video
     on_bad_frame: str
+    deinterlace: str
     codec: str
     crf: float | None
     preset: str | None
@@ -171,6 +172,7 @@ def _add_videos(group: argparse._ArgumentGroup) -> None:
     add("--range", type=_range, default=(None, None), metavar="START-END",
         help="only this piece: seconds or H:MM:SS from the first frame, one of them may be left out")  # fmt: skip
     add("--preview", type=_positive, default=0, metavar="N", help="instead: N frames as pictures, before and after")
+    add("--deinterlace", choices=("auto", "refuse"), default="auto", help="interlaced videos: made whole, or not done")
     add("--on-bad-frame", choices=("repeat", "fail"), default="repeat",
         help="a frame that cannot be decoded: show the one before, or give up (repeat)")  # fmt: skip
 

@@ -188,12 +188,13 @@ def _run_jobs(
             run_batch(photos, doors.stream, settings, events, summary, journals, guard)
         if videos:
             from sr_batch.videos.batch import run_videos
+            from sr_batch.videos.inference import Network
 
+            network = Network(doors.stream, model_key, guard, summary.tiles)
             run_videos(
                 videos,
-                doors.stream,
+                network,
                 video_settings,
-                model_key,
                 events,
                 summary,
                 journals,

@@ -14,8 +14,7 @@ from sr_batch.events import Done, Events, Failure, Summary
 from sr_batch.folders import VideoJob
 from sr_batch.journal import Journals, fingerprint
 from sr_batch.photos import Size
-from sr_batch.tiles import plan_tiles
-from sr_batch.videos.inference import Stream
+from sr_batch.videos.inference import Network
 from sr_batch.videos.inspecting import VideoFacts, inspect_video
 from sr_batch.videos.preview import preview_video
 from sr_batch.videos.upscaling import VideoSettings, upscale_video
@@ -26,9 +25,8 @@ __all__ = ["run_videos"]
 
 def run_videos(
     jobs: Iterable[VideoJob],
-    stream: Stream,
+    network: Network,
     settings: VideoSettings,
-    model_key: str,
     events: Events,
     summary: Summary,
     journals: Journals | None = None,
@@ -36,9 +34,9 @@ def run_videos(
     overwrite: bool = False,
     previews: int = 0,
 ) -> None:
-    """Upscale every job's video with the engine's `stream`, filling in `summary` as it goes.
+    """Upscale every job's video, filling in `summary` as it goes.
 
-    `model_key`: of the model and the precision. `previews`: that many frames of each video as pictures, instead of the
+    `previews`: that many frames of each video as pictures, instead of the
     video. Interrupts pass through; the finished parts of the video in work stay, for the next run.
     """
     begun, journals = time.monotonic(), journals or Journals({})
@@ -46,9 +44,9 @@ def run_videos(
         for job in jobs if previews else due(jobs, events, summary, journals, overwrite=overwrite):
             try:
                 if previews:
-                    _preview(job, stream, settings, events, summary, previews)
+                    _preview(job, network, settings, events, summary, previews)
                 else:
-                    _upscale(job, stream, settings, model_key, events, summary, journals)
+                    _upscale(job, network, settings, events, summary, journals)
             except Exception as error:  # whatever it is, the other videos are done
                 _fail(job, error, events, summary, journals)
     finally:
@@ -57,9 +55,8 @@ def run_videos(
 
 def _upscale(
     job: VideoJob,
-    stream: Stream,
+    network: Network,
     settings: VideoSettings,
-    model_key: str,
     events: Events,
     summary: Summary,
     journals: Journals,
@@ -84,24 +81,22 @@ def _upscale(
         if journal is not None:
             journal.add_done(job, stamp, content, complete)
 
-    done = upscale_video(job.source, job.target, stream, settings, (content, model_key), progress, keep, facts)
+    done = upscale_video(job.source, job.target, network, settings, content, progress, keep, facts)
     summary.done += 1
     computed = done.frames - done.resumed
     summary.pixels += computed * size.pixels
     summary.result_pixels += computed * size.times(settings.scale).pixels
-    tiles = plan_tiles(*facts.picture.size, settings.tile, settings.halo, settings.fixed_tile)
-    summary.computed_pixels += computed * tiles.computed_pixels()
     events.finished(job, Done(size, size.times(settings.scale), facts.picture.deep, done.warnings, video=done))
 
 
 def _preview(
-    job: VideoJob, stream: Stream, settings: VideoSettings, events: Events, summary: Summary, count: int
+    job: VideoJob, network: Network, settings: VideoSettings, events: Events, summary: Summary, count: int
 ) -> None:
     facts = inspect_video(job.source, settings.stream)
     size = _size(facts)
     folder = job.target.with_name(f"{job.target.stem}_preview")
     events.started(job, size)
-    made = preview_video(job.source, folder, stream, settings, facts, count, lambda: events.advanced(size.pixels))
+    made = preview_video(job.source, folder, network, settings, facts, count, lambda: events.advanced(size.pixels))
     summary.done += 1
     summary.pixels += made * size.pixels
     summary.result_pixels += made * size.times(settings.scale).pixels

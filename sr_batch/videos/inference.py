@@ -6,26 +6,35 @@ A frame whose pixels are those of the frame before is not computed again: its re
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sr_batch.tiles import Tile, TilePlan
+from sr_batch.tiles import TilePlan
+from sr_batch.upscale import Broken, Counts, Guard, Picture, Stream, TileOptions, upscale_all
 
-__all__ = ["upscale_frames"]
+__all__ = ["Network", "upscale_frames"]
 
 T = TypeVar("T")
 Pixels = NDArray[Any]  # uint8, or float32 in [0, 1]; all of one dtype
-Stream = Callable[[Iterable[Pixels]], Generator[Pixels]]
 
-# Repeats that may wait behind a frame in work. A longer run of them ends the engine's stream instead, so that they
-# come out at once: a still picture of an hour must not keep the encoder waiting for an hour.
+# Repeats that may wait behind a frame in work. One of a longer run goes to the engine's stream as a frame of its own
+# (its tiles are known there): a still picture of an hour must not keep the encoder waiting for an hour.
 REPEATS_WAITING = 8
+
+
+@dataclass(frozen=True)
+class Network:
+    """What computes."""
+
+    stream: Stream  # uint8 [n, h, w, 3] for 8-bit videos, float32 in [0, 1] for deeper ones
+    key: str  # of the model and the precision
+    guard: Guard | None = None
+    counts: Counts = field(default_factory=Counts)  # filled in as it goes
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +46,43 @@ class _Pending(Generic[T]):
 
 
 def upscale_frames(
-    frames: Iterable[tuple[T, Pixels | None]], stream: Stream, plan: TilePlan, scale: int, batch: int = 1
+    frames: Iterable[tuple[T, Pixels, bool]], network: Network, plan: TilePlan, options: TileOptions
 ) -> Iterator[tuple[T, Pixels]]:
     """Each item with its upscaled picture [scale·h, scale·w, 3], in order; pictures belong to whoever gets them.
 
-    `frames`: items with their RGB pictures [h, w, 3], all of the plan's size; None: the same as the one before, whose
-    result is given out again (the same array: do not write to it). Up to `batch` tiles, also of different frames, go
-    in one call.
+    `frames`: items with their RGB pictures [h, w, 3], all of the plan's size, and whether it is the picture before
+    once more, whose result is then given out again (the same array: do not write to it). Raises what the engine
+    raises, and what breaks a frame.
     """
-    coming = iter(frames)
+    pending: deque[_Pending[T]] = deque()
     latest: Pixels | None = None
-    ended = False
-    while not ended:
-        pending: deque[_Pending[T]] = deque()
-        feed = _Feed(coming, pending, plan, batch)
-        with closing(stream(feed)) as results:
-            for picture in _pictures(_tiles(results), plan, scale):
+    bands: list[Pixels] = []
+    pictures = _pictures(frames, pending, plan)
+    with closing(upscale_all(pictures, network.stream, options, network.counts, network.guard)) as pieces:
+        for piece in pieces:
+            if isinstance(piece, Broken):
+                raise piece.error
+            bands.append(piece.band.pixels)
+            if piece.last:
                 yield from _repeats(pending, latest)
-                latest = picture
-                yield pending.popleft().item, picture
+                latest = bands[0] if len(bands) == 1 else np.concatenate(bands)
+                bands = []
+                yield pending.popleft().item, latest
                 yield from _repeats(pending, latest)
-        yield from _repeats(pending, latest)
-        ended = feed.exhausted
+    yield from _repeats(pending, latest)
+
+
+def _pictures(
+    frames: Iterable[tuple[T, Pixels, bool]], pending: deque[_Pending[T]], plan: TilePlan
+) -> Iterator[Picture[None]]:
+    """What the engine gets to see; all frames go to `pending`."""
+    waiting = 0
+    for item, rgb, repeat in frames:
+        waits = repeat and waiting < REPEATS_WAITING
+        pending.append(_Pending(item, waits))
+        waiting = waiting + 1 if waits else 0
+        if not waits:
+            yield Picture(None, rgb, plan)
 
 
 def _repeats(pending: deque[_Pending[T]], latest: Pixels | None) -> Iterator[tuple[T, Pixels]]:
@@ -66,56 +90,3 @@ def _repeats(pending: deque[_Pending[T]], latest: Pixels | None) -> Iterator[tup
     while pending and pending[0].repeat:
         assert latest is not None  # the first frame of all is none
         yield pending.popleft().item, latest
-
-
-class _Feed(Generic[T]):
-    """The batches of one engine stream. It ends with the frames, or when many repeats are waiting."""
-
-    def __init__(
-        self, coming: Iterator[tuple[T, Pixels | None]], pending: deque[_Pending[T]], plan: TilePlan, batch: int
-    ) -> None:
-        self._coming, self._pending, self._plan, self._batch = coming, pending, plan, batch
-        self.exhausted = False
-
-    def __iter__(self) -> Iterator[Pixels]:
-        tiles = self._tiles()
-        while group := list(islice(tiles, self._batch)):
-            yield np.stack(group)
-
-    def _tiles(self) -> Iterator[Pixels]:
-        repeats = 0
-        for item, rgb in self._coming:
-            self._pending.append(_Pending(item, repeat=rgb is None))
-            if rgb is not None:
-                repeats = 0
-                yield from (_window(rgb, tile) for tile in self._plan)
-            elif (repeats := repeats + 1) >= REPEATS_WAITING:
-                return
-        self.exhausted = True
-
-
-def _tiles(results: Iterable[Pixels]) -> Iterator[Pixels]:
-    for result in results:
-        yield from result
-
-
-def _pictures(results: Iterator[Pixels], plan: TilePlan, scale: int) -> Iterator[Pixels]:
-    """Whole pictures from the results of their tiles."""
-    height, width = plan.rows[-1].keep_stop * scale, plan.columns[-1].keep_stop * scale
-    while True:
-        picture: Pixels | None = None
-        for tile in plan:
-            result = next(results, None)
-            if result is None:
-                assert picture is None  # a stream gives a result for each tile
-                return
-            if picture is None:
-                picture = np.empty((height, width, 3), dtype=result.dtype)
-            core = result[tile.rows.core_in_result(scale), tile.columns.core_in_result(scale)]
-            picture[tile.rows.core_in_output(scale), tile.columns.core_in_output(scale)] = core
-        assert picture is not None
-        yield picture
-
-
-def _window(image: Pixels, tile: Tile) -> Pixels:
-    return image[tile.rows.window(), tile.columns.window()]

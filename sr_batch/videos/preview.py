@@ -13,7 +13,7 @@ from sr_batch.errors import UnreadableVideo, UnwritableVideo
 from sr_batch.tiles import plan_tiles
 from sr_batch.videos.colour import to_rgb
 from sr_batch.videos.frames import read_frames
-from sr_batch.videos.inference import Stream, upscale_frames
+from sr_batch.videos.inference import Network, upscale_frames
 from sr_batch.videos.inspecting import VideoFacts
 from sr_batch.videos.source import open_video
 from sr_batch.videos.upscaling import VideoSettings
@@ -27,7 +27,7 @@ __all__ = ["preview_video"]
 def preview_video(
     source: Path,
     folder: Path,
-    stream: Stream,
+    network: Network,
     settings: VideoSettings,
     facts: VideoFacts,
     count: int,
@@ -47,8 +47,8 @@ def preview_video(
     frames = ((index, _frame(source, facts, index)) for index in indices)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        befores = (((index, rgb), rgb) for index, rgb in frames)
-        for (index, before), after in upscale_frames(befores, stream, tiles, settings.scale, settings.batch):
+        befores = (((index, rgb), rgb, False) for index, rgb in frames)
+        for (index, before), after in upscale_frames(befores, network, tiles, settings.tile_options()):
             _write(folder / f"frame_{index:06d}.png", before, picture.rotation)
             _write(folder / f"frame_{index:06d}_x{settings.scale}.png", after, picture.rotation)
             done()

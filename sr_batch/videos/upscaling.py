@@ -25,13 +25,14 @@ from numpy.typing import NDArray
 
 from sr_batch.errors import UnreadableVideo
 from sr_batch.tiles import plan_tiles
+from sr_batch.upscale import TileOptions
 from sr_batch.videos.carrying import MUXERS, plan_carrying
 from sr_batch.videos.colour import Raster, from_rgb, to_rgb
 from sr_batch.videos.deinterlacing import LEAD, Deinterlace, deinterlaced
 from sr_batch.videos.encoding import EncoderPlan, EncodingOptions, Output, plan_encoding
 from sr_batch.videos.flow import Consumer, running_ahead
 from sr_batch.videos.frames import BadFrame, OnBadFrame, Shown, read_frames
-from sr_batch.videos.inference import Stream, upscale_frames
+from sr_batch.videos.inference import Network, upscale_frames
 from sr_batch.videos.inspecting import VideoFacts, inspect_video
 from sr_batch.videos.joining import Excerpt, join
 from sr_batch.videos.part_writer import PartWriter, writing
@@ -76,11 +77,15 @@ class VideoSettings:
     end: Fraction | None = None  # None: the last
     keep_mtime: bool = True  # results have the modification time of their inputs
     part: PartRule = field(default=PartRule())
+    reuse_bytes: int = 128 << 20  # of results remembered for windows with the same bytes
+
+    def tile_options(self) -> TileOptions:
+        return TileOptions(self.scale, self.halo, self.batch, self.reuse_bytes)
 
     def key(self, model_key: str) -> str:
         """Of all that shapes a result, for the journal: the options as they were given."""
         shaping = [model_key, self.scale, self.halo, repr(self.encoding), self.stream, self.on_bad_frame]
-        shaping += [str(self.start), str(self.end), self.keep_mtime]
+        shaping += [self.deinterlace, str(self.start), str(self.end), self.keep_mtime]
         return hashlib.sha256(json.dumps(shaping).encode()).hexdigest()[:16]
 
 
@@ -102,18 +107,18 @@ Progress = Callable[[int, int], None]  # (frames done, of how many)
 def upscale_video(
     source: Path,
     target: Path,
-    stream: Stream,
+    network: Network,
     settings: VideoSettings,
-    content: tuple[str, str],
+    content: str,
     progress: Progress = lambda _done, _total: None,
     before_rename: Callable[[Path], None] = lambda _: None,
     facts: VideoFacts | None = None,
 ) -> VideoDone:
-    """Upscale `source` to `target`, whose suffix says the container, with the engine's `stream`.
+    """Upscale `source`, whose content's sha256 is `content`, to `target`, whose suffix says the container.
 
-    `stream` takes uint8 [n, h, w, 3] for 8-bit videos, float32 in [0, 1] for deeper ones. `content`: sha256 of the
-    input file, and a key of the model and precision. `before_rename` gets the complete, verified file. Raises
-    VideoError; finished parts stay, whatever is raised.
+    `progress` is told how many frames are done, of how many; first, how many an earlier run had finished.
+    `before_rename` gets the complete, verified file. `facts`: of inspect_video, where they are known. Raises
+    VideoError, and what the network raises; finished parts stay, whatever is raised.
     """
     facts = facts or inspect_video(source, settings.stream)
     if facts.picture.interlaced and settings.deinterlace is Deinterlace.REFUSE:
@@ -122,9 +127,9 @@ def upscale_video(
         raise UnreadableVideo(f"{facts.timeline.warnings[0]}; --on-bad-frame repeat takes what is there")
     plan = _plan(facts, settings, target)
     job = _Job(source, facts, plan, settings)
-    with open_parts(target, _key(content, plan, settings)) as parts:
+    with open_parts(target, _key(content, network.key, plan, settings)) as parts:
         resumed = parts.frames
-        _make_parts(job, stream, parts, target, progress)
+        _make_parts(job, network, parts, target, progress)
         with open_video(source) as container:
             carrying = plan_carrying(container, container.streams[facts.stream], MUXERS[target.suffix.lower()])
         with writing(target), atomic_file(target, sweep=False) as partial:
@@ -185,11 +190,11 @@ def _plan(facts: VideoFacts, settings: VideoSettings, target: Path) -> EncoderPl
     return plan_encoding(settings.encoding, facts.picture, output)
 
 
-def _key(content: tuple[str, str], plan: EncoderPlan, settings: VideoSettings) -> str:
+def _key(content: str, network_key: str, plan: EncoderPlan, settings: VideoSettings) -> str:
     """Of all that shapes the frames. Parts of other FFmpeg versions are not joined: their headers may differ."""
     import av
 
-    shaping = [*content, repr(plan), settings.scale, settings.halo, settings.stream, settings.on_bad_frame]
+    shaping = [content, network_key, repr(plan), settings.scale, settings.halo, settings.stream, settings.on_bad_frame]
     shaping += [settings.deinterlace, str(settings.start), str(settings.end), av.__version__, str(av.library_versions)]
     return hashlib.sha256(json.dumps(shaping).encode()).hexdigest()
 
@@ -199,7 +204,7 @@ def _bad_frames(repeated: int, damaged: int) -> list[str]:
     return said + ([f"{damaged} frames are damaged; they show what could be decoded"] if damaged else [])
 
 
-def _make_parts(job: _Job, stream: Stream, parts: Parts, target: Path, progress: Progress) -> None:
+def _make_parts(job: _Job, network: Network, parts: Parts, target: Path, progress: Progress) -> None:
     """All frames that are not in finished parts yet."""
     picture, wanted = job.facts.picture, job.wanted
     done, total = parts.frames, len(job.wanted)
@@ -219,8 +224,8 @@ def _make_parts(job: _Job, stream: Stream, parts: Parts, target: Path, progress:
         running_ahead(_rasters(shown, picture), room, "to RGB") as rasters,
         Consumer(encode, room, "encode") as encoder,
     ):
-        frames = ((raster, None if raster.repeat else raster.raster.rgb) for raster in rasters)
-        for item, large in upscale_frames(frames, stream, tiles, settings.scale, settings.batch):
+        frames = ((raster, raster.raster.rgb, raster.repeat) for raster in rasters)
+        for item, large in upscale_frames(frames, network, tiles, settings.tile_options()):
             encoder.put(_Upscaled(item.shown, large, item.raster.alpha))
             done += 1
             progress(done, max(done, total))

@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from sr_batch.videos.encoding import Codec, EncodingOptions
+from sr_batch.videos.inference import Network
 from sr_batch.videos.upscaling import PartRule, VideoDone, VideoSettings, upscale_video
 
 Pixels = NDArray[Any]
@@ -178,8 +179,25 @@ def repeat(scale: int) -> Any:
     return stream
 
 
-def enlarge_film(source: Path, target: Path, scale: int = 4, stream: Any = None, **changes: Any) -> VideoDone:
-    """Upscale with a stand-in, in parts of ten frames unless changed."""
+class Stopped(Exception):
+    """What ends the work in tests."""
+
+
+def enlarge_film(
+    source: Path,
+    target: Path,
+    scale: int = 4,
+    stream: Any = None,
+    stop_at: int | None = None,
+    error: BaseException | None = None,
+    **changes: Any,
+) -> VideoDone:
+    """Upscale with a stand-in, in parts of ten frames unless changed. `stop_at`: after so many frames comes `error`."""
+
+    def progress(done: int, _total: int) -> None:
+        if done == stop_at:
+            raise error or Stopped
+
     chosen: dict[str, Any] = {"encoding": FAST, "part": PartRule(frames=10)} | changes
     settings = VideoSettings(scale, tile=40, halo=4, **chosen)
-    return upscale_video(source, target, stream or repeat(scale), settings, ("content", "model"))
+    return upscale_video(source, target, Network(stream or repeat(scale), "model"), settings, "content", progress)

@@ -227,7 +227,7 @@ def test_interlaced_frames_after_a_resume_are_those_of_an_undisturbed_run(tmp_pa
 
     from sr_batch.videos.upscaling import PartRule
 
-    changes = {"encoding": LOSSLESS, "part": PartRule(frames=2)}
+    changes: dict[str, Any] = {"encoding": LOSSLESS, "part": PartRule(frames=2)}
     with pytest.raises(KeyboardInterrupt):
         enlarge_film(source, tmp_path / "b.mkv", scale=1, stream=failing, **changes)
     done = enlarge_film(source, tmp_path / "b.mkv", scale=1, **changes)

@@ -25,25 +25,15 @@ from sr_batch.videos.joining import join
 from sr_batch.videos.part_writer import PartWriter
 from sr_batch.videos.upscaling import PartRule
 from sr_train.errors import UsageError
-from tests.sr_batch.videos.films import Film, enlarge_film, numbers_in, repeat, times_in, write_film
+from tests.sr_batch.videos.films import Film, Stopped, enlarge_film, numbers_in, repeat, times_in, write_film
 
 LOSSLESS = EncodingOptions(Codec.H264, crf=0, preset="ultrafast")
 
 
-class Stopped(Exception):
-    """What ends the work in these tests."""
-
-
-def stopping_after(tiles: int, error: BaseException | None = None) -> Any:
-    """An engine that fails when it is asked for one tile more. (A frame of these films has four.)"""
-
-    def stream(batches: Iterable[Any]) -> Generator[Any]:
-        for count, result in enumerate(repeat(4)(batches)):
-            if count == tiles:
-                raise error or Stopped
-            yield result
-
-    return stream
+def no_engine(batches: Iterable[Any]) -> Generator[Any]:
+    for _ in batches:
+        raise AssertionError("nothing is to be computed")
+    yield from ()
 
 
 def parts_in(folder: Path) -> list[Path]:
@@ -60,7 +50,7 @@ def test_an_interrupted_video_goes_on_at_the_next_frame(tmp_path: Path, error: B
     """The part that was in work is finished first: nothing that was computed is lost."""
     source, result = write_film(tmp_path / "film.mp4", Film(languages=["eng"])), tmp_path / "large.mp4"
     with pytest.raises(type(error)):
-        enlarge_film(source, result, stream=stopping_after(4 * 13, error))
+        enlarge_film(source, result, stop_at=13, error=error)
     assert not result.exists()
     assert len(parts_in(tmp_path)) == 2
     done = enlarge_film(source, result)
@@ -80,13 +70,13 @@ def test_nothing_is_computed_again_when_only_the_join_was_left(tmp_path: Path, m
         patch.setattr(upscaling, "join", no_join)
         with pytest.raises(Stopped):
             enlarge_film(source, result)
-    assert enlarge_film(source, result, stream=stopping_after(0)).resumed == 24
+    assert enlarge_film(source, result, stream=no_engine).resumed == 24
 
 
 def test_a_part_that_was_changed_is_made_again(tmp_path: Path) -> None:
     source, result = write_film(tmp_path / "film.mp4", Film()), tmp_path / "large.mp4"
     with pytest.raises(Stopped):
-        enlarge_film(source, result, stream=stopping_after(4 * 22))
+        enlarge_film(source, result, stop_at=22)
     second = parts_in(tmp_path)[1]
     second.write_bytes(second.read_bytes()[:-100])
     assert enlarge_film(source, result).resumed == 10
@@ -96,7 +86,7 @@ def test_a_part_that_was_changed_is_made_again(tmp_path: Path) -> None:
 def test_a_journal_line_that_was_cut_off_costs_only_its_part(tmp_path: Path) -> None:
     source, result = write_film(tmp_path / "film.mp4", Film()), tmp_path / "large.mp4"
     with pytest.raises(Stopped):
-        enlarge_film(source, result, stream=stopping_after(4 * 22))
+        enlarge_film(source, result, stop_at=22)
     journal = next(tmp_path.glob(".*.sr-parts/parts.jsonl"))
     journal.write_bytes(journal.read_bytes()[:-20])
     assert enlarge_film(source, result).resumed == 20
@@ -106,10 +96,10 @@ def test_a_journal_line_that_was_cut_off_costs_only_its_part(tmp_path: Path) -> 
 def test_other_options_do_not_take_these_parts_and_do_not_lose_them(tmp_path: Path) -> None:
     source, result = write_film(tmp_path / "film.mp4", Film()), tmp_path / "large.mp4"
     with pytest.raises(Stopped):
-        enlarge_film(source, result, stream=stopping_after(4 * 13))
+        enlarge_film(source, result, stop_at=13)
     other = EncodingOptions(crf=30, preset="ultrafast")
     with pytest.raises(Stopped):
-        enlarge_film(source, result, stream=stopping_after(4 * 3), encoding=other)
+        enlarge_film(source, result, stop_at=3, encoding=other)
     assert enlarge_film(source, result).resumed == 13
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
@@ -128,7 +118,7 @@ def test_two_runs_do_not_make_the_same_video(tmp_path: Path) -> None:
 def test_a_part_is_finished_after_some_time_too(tmp_path: Path) -> None:
     source, result = write_film(tmp_path / "film.mp4", Film()), tmp_path / "large.mp4"
     with pytest.raises(Stopped):
-        enlarge_film(source, result, stream=stopping_after(4 * 24 - 1), part=PartRule(frames=999, least=4, seconds=0))
+        enlarge_film(source, result, stop_at=23, part=PartRule(frames=999, least=4, seconds=0))
     assert len(parts_in(tmp_path)) == 6
 
 
