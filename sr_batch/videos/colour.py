@@ -50,12 +50,24 @@ class Raster:
 
 
 def check_colour(picture: Picture) -> None:
-    """UnreadableVideo if the video's matrix is one that cannot be converted (YCgCo, ICtCp, derived from primaries)."""
+    """UnreadableVideo if its matrix (YCgCo, ICtCp, derived from primaries) or pixel format cannot be converted."""
+    from av.video.frame import VideoFrame
+
     if not picture.samples.rgb and picture.colour.matrix not in LUMA_WEIGHTS:
         raise UnreadableVideo(
             f"its colour matrix (code {picture.colour.matrix}) is not one of BT.601, BT.709 and BT.2020: convert it "
             "first, as with ffmpeg -vf scale=out_color_matrix=bt709"
         )
+    name = picture.samples.name
+    try:
+        if picture.samples.depth > 16:
+            raise ValueError("floating point")
+        planes_of(VideoFrame(16, 16, name))
+    except (OSError, ValueError) as error:
+        raise UnreadableVideo(
+            f"its pixel format ({name}) is not one that can be converted: convert it first, as with ffmpeg -pix_fmt "
+            "yuv444p16le"
+        ) from error
 
 
 def to_rgb(frame: VideoFrame, picture: Picture) -> Raster:

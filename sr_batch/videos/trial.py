@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import TYPE_CHECKING, cast
 
@@ -29,12 +31,27 @@ def refusal(encoder: str, pixel_format: str, options: dict[str, str]) -> str | N
     context.pix_fmt = pixel_format
     context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
     context.options = options
-    try:
-        context.open()
-    except (FFmpegError, ValueError) as error:
-        log = getattr(error, "log", None)
-        return str(log[2]).strip() if log else str(error.args[-1])
+    with _errors_kept() as said:
+        try:
+            context.open()
+        except (FFmpegError, ValueError) as error:
+            words = [text.strip() for _, _, text in said if text.strip()]
+            return words[-1].rstrip(".") if words else getattr(error, "strerror", None) or str(error)
     return None
+
+
+@contextmanager
+def _errors_kept() -> Iterator[list[tuple[int, str, str]]]:
+    """FFmpeg's error messages of this thread, kept instead of written to stderr."""
+    import av.logging
+
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as messages:
+            yield messages
+    finally:
+        av.logging.set_level(before)
 
 
 def hush(encoder: str) -> None:

@@ -247,3 +247,30 @@ def test_a_matrix_that_cannot_be_converted_is_refused_with_the_way_out() -> None
     with pytest.raises(UnreadableVideo, match="convert it first"):
         check_colour(picture_of("yuv444p", colour_of(Matrix.YCGCO)))
     check_colour(picture_of("gbrp", colour_of(Matrix.RGB)))
+
+
+def test_every_pixel_format_of_this_ffmpeg_is_converted_or_refused() -> None:
+    from av.video.format import names  # type: ignore[attr-defined]
+
+    on_devices = {
+        "amf", "cuda", "d3d11", "d3d11va_vld", "d3d12", "drm_prime", "dxva2_vld", "mediacodec", "mmal", "ohcodec",
+        "opencl", "qsv", "vaapi", "vdpau", "videotoolbox_vld", "vulkan",
+    }  # fmt: skip
+    refused = []
+    for name in sorted(names - on_devices):
+        samples = Samples.named(name)
+        colour = colour_of(Matrix.RGB if samples.rgb else 1, samples.rgb)
+        picture = picture_of(name, colour)
+        try:
+            check_colour(picture)
+        except UnreadableVideo:
+            refused.append(name)
+            continue
+        frame = VideoFrame(16, 16, name)
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        raster = to_rgb(frame, picture)
+        assert raster.rgb.shape == (16, 16, 3), name
+        assert (raster.alpha is not None) is samples.alpha, name
+    assert len(refused) < 30
+    assert not {"yuv420p", "p010le", "yuyv422", "rgb48le", "gray16le", "pal8", "bayer_rggb8"} & set(refused)
