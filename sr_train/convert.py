@@ -49,11 +49,14 @@ def convert(path: Path) -> Converted:
     for recognise, rename, layout in LAYOUTS:
         if any(recognise in name for name in weights):
             return _build(path, rename(path, weights), layout)
-    reason = (
-        "has BasicSR's MSRResNet layout, another network" if "conv_first.weight" in weights else "has no known layout"
-    )
+    if "conv_first.weight" in weights:
+        raise ConvertError(
+            f"{path}: is BasicSR's MSRResNet or a relative, another network: what it adds up has no place in this one; "
+            f"export it to ONNX and use that with sr-batch -n. Its keys: {_listed(weights)}"
+        )
     raise ConvertError(
-        f"{path}: {reason}; known are leftthomas/SRGAN and Lornatang/SRGAN-PyTorch. Its keys: {_listed(weights)}"
+        f"{path}: has no known layout; known are leftthomas/SRGAN and Lornatang/SRGAN-PyTorch. "
+        f"Its keys: {_listed(weights)}"
     )
 
 

@@ -164,7 +164,10 @@ class Batches:
             lr = np.empty((count, lr_side, lr_side, 3), np.uint8)
             hr = np.empty((count, hr_side, hr_side, 3), np.uint8)
         except MemoryError as error:
-            raise OutOfMemory(f"{count} crops of {hr_side}x{hr_side} pixels do not fit in memory") from error
+            raise OutOfMemory(
+                f"{count} crops of {hr_side}x{hr_side} pixels do not fit in memory; use a smaller "
+                f"batch or crop: --set resnet.batch=N, gan.batch=N or data.crop=N"
+            ) from error
         items = batch_items(source.seed, step, self._batch, len(source))[slice(*self._share)]
         for i, (epoch, index) in enumerate(items):
             lr[i], hr[i] = source.crop(epoch, index)

@@ -35,6 +35,7 @@ __all__ = [
     "TrainingError",
     "UsageError",
     "WeightsError",
+    "is_out_of_memory",
 ]
 
 
@@ -76,6 +77,14 @@ class TrainingError(SRError, RuntimeError):
 
 class OutOfMemory(TrainingError):
     """A batch does not fit in memory."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python or torch (a RuntimeError there) says that there is no memory left."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        "out of memory" in words or "can't allocate memory" in words or "not enough memory" in words
+    )
 
 
 class Diverged(TrainingError):

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from sr_train.degrade import shrink
-from sr_train.errors import DataError, OutOfMemory
+from sr_train.errors import DataError, OutOfMemory, is_out_of_memory
 from sr_train.generator import Generator
 from sr_train.lpips import LEAST_SIDE, Lpips
 from sr_train.metrics import SSIM_TAPS, Pixels, Scores, score
@@ -105,7 +105,9 @@ def upscaler(generator: Generator, device: torch.device) -> Upscale:
                 lr = lr_to_tensor(torch.from_numpy(pixels)[None].to(device))
                 result: Pixels = tensor_to_bytes(generator(lr))[0].cpu().numpy()
                 return result
-        except torch.OutOfMemoryError as error:
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             height, width = pixels.shape[:2]
             raise OutOfMemory(
                 f"an LR picture of {height}x{width} pixels does not fit in memory; measure smaller pictures, "

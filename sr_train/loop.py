@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from sr_train.checkpoint import CheckpointInfo, save_checkpoint
-from sr_train.config import GanConfig, ResnetConfig, StageConfig, learning_rate
+from sr_train.config import ResnetConfig, StageConfig, learning_rate
 from sr_train.data import Batch, Batches, CropSource
-from sr_train.errors import Diverged, Interrupted, OutOfMemory, TrainingError
+from sr_train.errors import Diverged, Interrupted, TrainingError, is_out_of_memory
 from sr_train.evaluate import Figures, TestImage, bicubic, mean_figures, measure, upscaler
 from sr_train.lpips import Lpips
+from sr_train.memory import check_memory, out_of_memory
 from sr_train.record import Recorder
 from sr_train.state import FILE, capture, fingerprint, save_safely, save_state
 from sr_train.steps import gan_step, resnet_step, to_parts
@@ -73,6 +74,7 @@ def train(job: Job) -> None:
     steps, epoch = steps_of(stage, len(job.source))
     keeper = _Keeper(job, epoch) if numerics.group.rank == 0 else None
     share = numerics.group.share(stage.batch)
+    check_memory(training, share[1] - share[0])
     threads = training.config.machine.loader_threads
     meter = _Meter()
     job.watcher.started(training.stage, training.step, steps)
@@ -123,22 +125,9 @@ def _step(training: Training, batch: Batch, rate: float) -> Mapping[str, Tensor]
                 f"torch.compile does not work here ({reason}); install a C++ compiler, or use --set "
                 "machine.compile=false"
             ) from error
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
-        name = "gan" if isinstance(stage, GanConfig) else "resnet"
-        crop = training.config.data.crop
-        raise OutOfMemory(
-            f"a batch of {stage.batch} crops of {crop}x{crop} pixels in {stage.accumulate} part(s) does not fit in "
-            f"memory; use --set {name}.accumulate={2 * stage.accumulate} (same result, half the memory), "
-            f"a smaller {name}.batch or a smaller data.crop"
-        ) from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    words = str(error).lower()
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        "out of memory" in words or "can't allocate memory" in words or "not enough memory" in words
-    )
+        raise out_of_memory(training) from error
 
 
 def _guard(training: Training, values: Mapping[str, float], steps: int, watcher: Watcher) -> None:

@@ -33,9 +33,10 @@ from sr_train.metrics import Pixels
 from sr_train.state import save_safely
 from sr_train.training import SRGAN, SRRESNET
 
-__all__ = ["PICTURES", "Recorder", "read_metrics", "write_picture"]
+__all__ = ["PICTURES", "SKIPPED", "Recorder", "read_metrics", "write_picture"]
 
 PICTURES = {SRRESNET: "g_image_init", SRGAN: "g_image"}  # folder of each stage's generated pictures
+SKIPPED = "skipped.txt"  # in a run's folder: files that were left out, one a line with the reason
 SHOWN = 4  # validation pictures that are written, the first ones
 COLUMNS = (
     *("step", "epoch", "seconds", "learning_rate", "steps_per_second", "wait_share"),

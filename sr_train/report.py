@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from sr_train.atomic_file import atomic_file
-from sr_train.record import PICTURES, flat_name, read_metrics, write_text
+from sr_train.record import PICTURES, SKIPPED, flat_name, read_metrics, write_text
 from sr_train.state import save_safely
 from sr_train.training import SRGAN, SRRESNET
 
@@ -94,6 +94,12 @@ def _page(run: Path, stages: Sequence[_Stage]) -> str:
     ]
     for stage in stages:
         parts += [f"<h2>{TITLES[stage.name]}</h2>", *_curves(stage), "<h3>Over time</h3>", *_over_time(run, stage)]
+    skipped = run / SKIPPED
+    if skipped.is_file() and (lines := skipped.read_text(encoding="utf-8")):
+        count = lines.count("\n")
+        parts.append(
+            f"<h2>Skipped files</h2><details><summary>{count}</summary><pre>{html.escape(lines)}</pre></details>"
+        )
     parts.append(f"<h2>Recipe</h2><pre>{text}</pre>")
     return "\n".join(parts) + "\n"
 

@@ -20,7 +20,8 @@ from sr_train.losses import VggFeatures, load_vgg
 from sr_train.lpips import Lpips, load_lpips
 from sr_train.parallel import Group
 from sr_train.pictures import Pictures, Skipped
-from sr_train.record import write_text
+from sr_train.progress import printable
+from sr_train.record import SKIPPED, write_text
 from sr_train.state import FILE, fingerprint, load_state, restore, save_safely
 from sr_train.steps import Numerics
 from sr_train.training import SRGAN, SRRESNET, new_training
@@ -54,6 +55,7 @@ class Prepared:
     lpips: Lpips | None
     vgg: VggFeatures | None
     watcher: Watcher
+    skipped: Sequence[Skipped] = ()  # files that are not trained or validated on
 
 
 def pick_device(name: str) -> torch.device:
@@ -75,14 +77,16 @@ def prepare(
     """Open everything that the stages need. Raises DataError, WeightsError."""
     vgg = load_vgg(config.gan.vgg_layer, paths.vgg) if SRGAN in stages else None
     lpips = load_lpips(paths.lpips).to(device) if paths.lpips else None
-    source, validation = _open_data(config, paths, watcher)
+    source, validation, skipped = _open_data(config, paths, watcher)
     if config.machine.cpu_threads:
         torch.set_num_threads(config.machine.cpu_threads)
     numerics = Numerics(device, config.machine.precision, config.machine.channels_last, group)
-    return Prepared(config, paths, numerics, source, validation, lpips, vgg, watcher)
+    return Prepared(config, paths, numerics, source, validation, lpips, vgg, watcher, skipped)
 
 
-def _open_data(config: TrainConfig, paths: RunPaths, watcher: Watcher) -> tuple[CropSource, Sequence[TestImage]]:
+def _open_data(
+    config: TrainConfig, paths: RunPaths, watcher: Watcher
+) -> tuple[CropSource, Sequence[TestImage], Sequence[Skipped]]:
     skipped: list[Skipped] = []
     scale, threads, watch = config.model.scale, config.machine.loader_threads, config.watch
     least = max(config.data.crop, least_side(scale))
@@ -104,10 +108,10 @@ def _open_data(config: TrainConfig, paths: RunPaths, watcher: Watcher) -> tuple[
     for one in skipped[:NAMED]:
         watcher.say(f"warning: skipped {one}")
     if skipped:
-        watcher.say(f"warning: {len(skipped)} file(s) skipped in all")
+        watcher.say(f"warning: {len(skipped)} file(s) skipped in all; {paths.run / SKIPPED} names them")
     watcher.say(f"training on {len(source.hr.names)} photos")
     limits = {"most": watch.validation_images, "size": watch.validation_size}
-    return source, list(test_images(shown, scale, held_lr, **limits))
+    return source, list(test_images(shown, scale, held_lr, **limits)), skipped
 
 
 def run_stage(prepared: Prepared, stage: str, init: Path | None = None) -> None:
@@ -126,6 +130,8 @@ def run_stage(prepared: Prepared, stage: str, init: Path | None = None) -> None:
         prepared.watcher.say(f"going on from {saved}, step {training.step}")
     if prepared.numerics.group.rank == 0:
         save_safely(run / "recipe.toml", lambda path: write_text(path, to_toml(config)))
+        lines = "".join(f"{printable(one)}\n" for one in prepared.skipped)
+        save_safely(run / SKIPPED, lambda path: write_text(path, lines))
     origin = {"data": ", ".join(path.name for path in prepared.paths.data), **_describe(config, stage)}
     train(Job(training, prepared.source, prepared.validation, prepared.lpips, run, origin, prepared.watcher))
 

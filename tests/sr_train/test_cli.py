@@ -112,6 +112,18 @@ def test_one_unreadable_file_among_many_is_named_and_left_out(
     code, _, errors = _call(capsys, "resnet", "--data", photos, "--out", tmp_path / "run", *TINY)
     assert code == 0
     assert errors.count("broken.jpg") == 1 and "1 file(s) skipped" in errors
+    assert "broken.jpg" in (tmp_path / "run/skipped.txt").read_text()
+    assert "broken.jpg" in (tmp_path / "run/report.html").read_text()
+
+
+def test_resume_with_another_preset_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], photos: Path, tmp_path: Path
+) -> None:
+    arguments = ("resnet", "-q", "--data", photos, "--out", tmp_path / "run", *TINY)
+    assert _call(capsys, *arguments, "--preset", "seed")[0] == 0
+    code, _, errors = _call(capsys, *arguments, "--preset", "fast")
+    assert code == 2 and "was" in errors and "now" in errors
+    _one_sentence(errors)
 
 
 def test_batch_that_no_machine_can_hold_is_one_sentence(
@@ -120,7 +132,7 @@ def test_batch_that_no_machine_can_hold_is_one_sentence(
     code, _, errors = _call(
         capsys, "resnet", "-q", "--data", photos, "--out", tmp_path / "run", *TINY, "--set", "resnet.batch=100000000000"
     )
-    assert code == 1 and "do not fit in memory" in errors
+    assert code == 1 and "100000000000 crops" in errors and "a smaller resnet.batch" in errors
     _one_sentence(errors)
 
 

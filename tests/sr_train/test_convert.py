@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sr_train.convert import convert
 from sr_train.errors import ConvertError, WeightsError
@@ -146,11 +148,46 @@ def test_leftthomas_gives_the_same_values_before_tanh(tmp_path: Path, upsamples:
     assert "tanh" in converted.note
 
 
-def test_msrresnet_is_refused_with_its_keys(tmp_path: Path) -> None:
-    names = ("conv_first", "body.0.conv1", "body.0.conv2", "upconv1", "upconv2", "conv_hr", "conv_last")
-    weights = {f"{name}.weight": torch.zeros(4, 4, 3, 3) for name in names}
-    torch.save({"params": weights}, tmp_path / "MSRResNet_x4.pth")
-    with pytest.raises(ConvertError, match=r"MSRResNet.*conv_first\.weight.*conv_hr\.weight"):
+class MsrBlock(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual: Tensor = self.conv2(self.conv1(x).relu())
+        return x + residual
+
+
+class MsrResNet(nn.Module):
+    """BasicSR's: 3x3 ends, no BatchNorm, no sum over the body, one more convolution, a bilinear picture added."""
+
+    def __init__(self, channels: int = 6, blocks: int = 2) -> None:
+        super().__init__()
+        self.conv_first = nn.Conv2d(3, channels, 3, padding=1)
+        self.body = nn.Sequential(*(MsrBlock(channels) for _ in range(blocks)))
+        self.upconv1 = nn.Conv2d(channels, 4 * channels, 3, padding=1)
+        self.upconv2 = nn.Conv2d(channels, 4 * channels, 3, padding=1)
+        self.conv_hr = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv_last = nn.Conv2d(channels, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        act = partial(functional.leaky_relu, negative_slope=0.1)
+        features = self.body(act(self.conv_first(x)))
+        for convolution in (self.upconv1, self.upconv2):
+            features = act(functional.pixel_shuffle(convolution(features), 2))
+        base = functional.interpolate(x, scale_factor=4, mode="bilinear", align_corners=False)
+        result: Tensor = base + self.conv_last(act(self.conv_hr(features)))
+        return result
+
+
+def test_msrresnet_is_refused_with_its_keys_and_another_way(tmp_path: Path) -> None:
+    theirs = MsrResNet()
+    assert theirs(torch.rand(1, 3, 6, 5)).shape == (1, 3, 24, 20)
+    torch.save({"params": theirs.state_dict()}, tmp_path / "MSRResNet_x4.pth")
+    with pytest.raises(
+        ConvertError, match=r"MSRResNet.*ONNX.*conv_first\.weight.*body\.1\.conv1\.weight.* and \d+ more"
+    ):
         convert(tmp_path / "MSRResNet_x4.pth")
 
 
