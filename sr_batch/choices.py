@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sr_batch.folders import Naming
+from sr_batch.folders import Naming, OnCollision
 from sr_batch.options import Options
 from sr_batch.photos import AlphaChoice, IccChoice, PhotoFormat, PngLevel, ReadOptions, WriteOptions
 from sr_batch.pipeline import Settings
@@ -81,7 +81,7 @@ def chosen_naming(options: Options, scale: int) -> Naming:
     kinds = {kind.name.lower(): kind for kind in PhotoFormat} | {"jpg": PhotoFormat.JPEG}
     target = chosen_sizes(options).target_for(scale)
     mark = f"_x{target.factor:g}" if isinstance(target, Scaled) else f"_{target}".replace("=", "")
-    return Naming(mark, options.output, options.suffix, kinds.get(options.format))
+    return Naming(mark, options.output, options.suffix, kinds.get(options.format), OnCollision(options.on_collision))
 
 
 def chosen_halo(wanted: str | int, facts: OnnxFacts) -> int:

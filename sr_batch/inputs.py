@@ -21,7 +21,7 @@ def expand_patterns(inputs: Sequence[Path]) -> list[Path]:
     return [path for item in inputs for path in _expand(item)]
 
 
-def read_list(file: BinaryIO, name: str) -> list[Path]:
+def read_list(file: BinaryIO, name: str) -> list[str]:
     """The paths in a list: one a line, or separated by NUL as `find -print0` does. Empty lines are passed over.
 
     Raises UsageError when there are none.
@@ -29,7 +29,7 @@ def read_list(file: BinaryIO, name: str) -> list[Path]:
     content = file.read()
     separator = b"\0" if b"\0" in content else b"\n"
     lines = (line if separator == b"\0" else line.rstrip(b"\r") for line in content.split(separator))
-    paths = [Path(os.fsdecode(line)) for line in lines if line]
+    paths = [os.fsdecode(line) for line in lines if line]
     if not paths:
         raise UsageError(f"{name} names no files; write one path a line")
     return paths

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
+from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ from enum import Enum, auto
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sr_batch.folders import JOURNAL, Job, VideoJob
 from sr_train.errors import UsageError
@@ -80,19 +85,24 @@ def fingerprint(path: Path) -> tuple[Stamp, str]:
 
 
 class Journal:
-    """The journal of one output folder, open and locked. Its methods may be called from several threads."""
+    """The journal of one output folder, open and locked. Its methods may be called from several threads.
+
+    Knows what its file said when it was opened; of that it holds where each line is (16 bytes), and reads the line
+    when its result is asked about.
+    """
 
     def __init__(self, folder: Path, file: IO[bytes], photos: str, videos: str, *, retry_failed: bool) -> None:
         self._folder, self._file = folder, file
         self._photos, self._videos, self._retry_failed = photos, videos, retry_failed
-        self._entries: dict[str, tuple[Entry, ...]] = {}  # a target's, oldest first
         self._lock = Lock()
-        for line in _whole_lines(file):
-            self._take(line)
+        self._names, self._places = _index(file)
 
-    def state(self, job: Job) -> State:
-        """What is to be done about this job. A photo that cannot be read is TO_DO: its turn will say why."""
-        entries = self._entries.get(self._name(job), ())
+    def state(self, job: Job, *, quick: bool = False) -> State:
+        """What is to be done about this job. A photo that cannot be read is TO_DO: its turn will say why.
+
+        `quick`: no photo's content is read, so one whose date has changed is TO_DO.
+        """
+        entries = self._entries(job)
         try:
             target = Stamp.of(job.target)
         except OSError:
@@ -103,7 +113,8 @@ class Journal:
         if made.options != self._options(job):
             return State.TO_DO
         try:
-            if made.source == Stamp.of(job.source) or made.content == fingerprint(job.source)[1]:
+            same = made.source == Stamp.of(job.source)
+            if same or (not quick and made.content == fingerprint(job.source)[1]):
                 return State.DONE
         except OSError:
             return State.TO_DO
@@ -111,7 +122,7 @@ class Journal:
 
     def reason(self, job: Job) -> str:
         """Why a job that FAILED_BEFORE did."""
-        return self._entries[self._name(job)][-1].reason
+        return self._entries(job)[-1].reason
 
     def add_done(self, job: Job, source: Stamp, content: str, result: Path) -> None:
         """`result` is complete, and about to be renamed to the job's target. Raises OSError."""
@@ -124,7 +135,7 @@ class Journal:
     def _options(self, job: Job) -> str:
         return self._videos if isinstance(job, VideoJob) else self._photos
 
-    def _state_without_result(self, job: Job, entries: tuple[Entry, ...]) -> State:
+    def _state_without_result(self, job: Job, entries: list[Entry]) -> State:
         last = entries[-1] if entries else None
         if last is None or last.target is not None or last.options != self._options(job) or self._retry_failed:
             return State.TO_DO
@@ -136,6 +147,20 @@ class Journal:
     def _name(self, job: Job) -> str:
         return job.target.relative_to(self._folder).as_posix()
 
+    def _entries(self, job: Job) -> list[Entry]:
+        """The last line about a job's result, and the one before: its result may still be there."""
+        name = self._name(job)
+        first, end = (int(np.searchsorted(self._names, _hash(name), side)) for side in ("left", "right"))
+        entries = []
+        for place in self._places[first:end][-2:]:
+            with self._lock:
+                self._file.seek(int(place))
+                line = self._file.readline()
+            found, entry = _read_line(line) or ("", None)
+            if found == name and entry is not None:
+                entries.append(entry)
+        return entries
+
     def _add(self, job: Job, entry: Entry) -> None:
         record: dict[str, Any] = {"version": VERSION, "result": self._name(job), "source": str(job.source)}
         record |= {"source_bytes": entry.source.size, "source_mtime_ns": entry.source.mtime_ns}
@@ -145,28 +170,43 @@ class Journal:
         else:
             record |= {"result_bytes": entry.target.size, "result_mtime_ns": entry.target.mtime_ns}
         with self._lock:
-            self._file.write(json.dumps(record).encode() + b"\n")
+            self._file.write(json.dumps(record).encode() + b"\n")  # at the end: it was opened for appending
             self._file.flush()
 
-    def _take(self, line: bytes) -> None:
-        """Add a line to the entries; one that a kill cut off, or that a later version wrote, is passed over."""
-        try:
-            record = json.loads(line)
-            if record["version"] != VERSION:
-                return
-            failed = record.get("failed")
-            target = Stamp(record["result_bytes"], record["result_mtime_ns"]) if failed is None else None
-            entry = Entry(
-                Stamp(record["source_bytes"], record["source_mtime_ns"]),
-                record["source_sha256"],
-                sys.intern(record["options"]),
-                target,
-                failed or "",
-            )
-            name = str(record["result"])
-        except (ValueError, KeyError, TypeError):
-            return
-        self._entries[name] = (*self._entries.get(name, ())[-1:], entry)  # with the one whose result may still be there
+
+def _index(file: IO[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Hashes of the results' names, sorted, and where their lines begin; those of one result in their order.
+
+    Leaves the file with whole lines.
+    """
+    names, places = array("Q"), array("Q")
+    place = 0
+    for line in _whole_lines(file):
+        if (read := _read_line(line)) is not None:
+            names.append(_hash(read[0]))
+            places.append(place)
+        place += len(line)
+    hashes, begins = np.frombuffer(names, np.uint64), np.frombuffer(places, np.uint64)
+    order = np.argsort(hashes, kind="stable")
+    return hashes[order], begins[order]
+
+
+def _hash(name: str) -> int:
+    return hash(name) & (2**64 - 1)
+
+
+def _read_line(line: bytes) -> tuple[str, Entry] | None:
+    """A result's name and what is known of it; None for a line that a kill cut off, or that a later version wrote."""
+    try:
+        record = json.loads(line)
+        if record["version"] != VERSION:
+            return None
+        failed = record.get("failed")
+        target = Stamp(record["result_bytes"], record["result_mtime_ns"]) if failed is None else None
+        source = Stamp(record["source_bytes"], record["source_mtime_ns"])
+        return str(record["result"]), Entry(source, record["source_sha256"], record["options"], target, failed or "")
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 class Journals:
@@ -195,12 +235,18 @@ def open_journals(
         for folder in folders:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                file = stack.enter_context((folder / JOURNAL).open("a+b"))
+                file = stack.enter_context(_open(folder / JOURNAL))
             except OSError:
                 continue
             lock(file, folder)
             journals[folder] = Journal(folder, file, photos, videos, retry_failed=retry_failed)
         yield Journals(journals)
+
+
+def _open(path: Path) -> IO[bytes]:
+    """For reading and appending. A link is not followed: it could lead to a file that is not ours."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, 0o666), "a+b")
 
 
 def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:

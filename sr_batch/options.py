@@ -32,6 +32,7 @@ class Options:
     files_from: str | None  # a list's name; "-": standard input
     output: Path | None
     suffix: str | None
+    on_collision: str
     overwrite: bool
     retry_failed: bool
     dry_run: bool
@@ -111,6 +112,8 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
     add("--files-from", metavar="LIST", help="a file of paths, one a line or NUL-separated; - for standard input")
     add("-o", "--output", type=Path, help="folder for the results; for a single photo also a file")
     add("--suffix", help="added to each result's name (_x4 beside a single photo, else nothing)")
+    add("--on-collision", choices=("rename", "skip", "fail"), default="rename",
+        help="files with one result (a.jpg, a.png): name it a.jpg.png, do the first, or none (rename)")  # fmt: skip
     add("--overwrite", action="store_true", help="do again what is there already")
     add("--retry-failed", action="store_true", help="try photos again that an earlier run could not read")
     add("--dry-run", action="store_true", help="say what would be done, and do nothing")

@@ -1,24 +1,22 @@
 """Progress on stderr: a live bar on a terminal, a plain line every few seconds elsewhere. Implements Events.
 
-Amounts are input megapixels (MP): photos differ too much in size for their number to tell the time left. How many
-there will be is found out by reading the headers in a thread while the first photos are done.
+Amounts are input megapixels (MP): photos differ too much in size for their number to tell the time left.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Thread
 from typing import TYPE_CHECKING, TextIO
 
-from sr_batch.errors import UnreadablePhoto, UnreadableVideo
 from sr_batch.events import Done, Failure
-from sr_batch.folders import Job, PhotoJob, VideoJob
-from sr_batch.photos import Photo, Size, probe
+from sr_batch.folders import Job, PhotoJob
+from sr_batch.forecast import Forecast
+from sr_batch.photos import Photo, Size
 from sr_batch.upscale import Band
 
 if TYPE_CHECKING:
@@ -37,24 +35,23 @@ def printable(name: str | Path) -> str:
 
 
 @contextmanager
-def reporter(jobs: Sequence[Job], *, quiet: bool, verbose: bool) -> Iterator[Reporter]:
+def reporter(forecast: Forecast, *, quiet: bool, verbose: bool) -> Iterator[Reporter]:
     """The reporter that fits this output; its display ends with the block. `quiet`: failures only."""
-    forecast, stream = _Forecast(jobs), sys.stderr
+    stream = sys.stderr
     if quiet or not stream.isatty():
-        with forecast:
-            yield _PlainReporter(forecast, stream, quiet=quiet, verbose=verbose)
+        yield _PlainReporter(forecast, stream, quiet=quiet, verbose=verbose)
         return
     from rich.console import Console
 
     console = Console(file=stream, highlight=False)
-    with forecast, _bar(console) as bar:
+    with _bar(console) as bar:
         yield _BarReporter(forecast, console, bar, verbose=verbose)
 
 
 class Reporter:
     """Says what happens to each photo. The classes below add how far the whole is."""
 
-    def __init__(self, forecast: _Forecast, *, quiet: bool, verbose: bool) -> None:
+    def __init__(self, forecast: Forecast, *, quiet: bool, verbose: bool) -> None:
         self._forecast = forecast
         self._quiet, self._verbose = quiet, verbose
         self._photos_over = 0
@@ -80,8 +77,8 @@ class Reporter:
     def frame(self, job: Job, done: int, total: int) -> None:
         if self._video is None or self._video.job != job:
             self._video = _VideoInWork(job, done, time.monotonic())
-            # The first call counts what an earlier run has finished; or it is frame 1.
-            self._forecast.shrink(job, (done if done > 1 else 0) / total)
+            if done > 1:  # the first call counts what an earlier run has finished; or it is frame 1
+                self._forecast.shrink(job, done / total)
         self._video.done, self._video.total = done, total
         self.tick()
 
@@ -99,7 +96,6 @@ class Reporter:
 
     def skipped(self, job: Job, reason: str) -> None:
         self._photos_over += 1
-        self._forecast.leave_out(job)
         if self._verbose:
             self.say(f"skipped {printable(job.source)}: {reason}")
 
@@ -111,7 +107,7 @@ class Reporter:
 
 
 class _PlainReporter(Reporter):
-    def __init__(self, forecast: _Forecast, stream: TextIO, *, quiet: bool, verbose: bool) -> None:
+    def __init__(self, forecast: Forecast, stream: TextIO, *, quiet: bool, verbose: bool) -> None:
         super().__init__(forecast, quiet=quiet, verbose=verbose)
         self._stream = stream
         self._begun = self._last_line = time.monotonic()
@@ -127,14 +123,14 @@ class _PlainReporter(Reporter):
         done, total = self._pixels_done / MEGA, self._forecast.pixels() / MEGA
         speed = done / (now - self._begun)
         left = f", about {_duration((total - done) / speed)} left" if speed and total > done else ""
-        files = f"{self._photos_over} of {self._forecast.photos} {self._forecast.called}"
+        files = f"{self._photos_over} of {self._forecast.files} {self._forecast.called}"
         if self._video is not None:
             self.say(self._video.describe(now))
         self.say(f"{files}, {done:.1f} of {total:.1f} MP, {speed:.3f} MP/s{left}")
 
 
 class _BarReporter(Reporter):
-    def __init__(self, forecast: _Forecast, console: Console, bar: Progress, *, verbose: bool) -> None:
+    def __init__(self, forecast: Forecast, console: Console, bar: Progress, *, verbose: bool) -> None:
         super().__init__(forecast, quiet=False, verbose=verbose)
         self._console, self._bar = console, bar
         self._video_task = bar.add_task("", total=None, files="", visible=False)
@@ -148,7 +144,7 @@ class _BarReporter(Reporter):
             self._task,
             completed=self._pixels_done / MEGA,
             total=max(self._forecast.pixels(), self._pixels_done, 1) / MEGA,
-            files=f"{self._photos_over}/{self._forecast.photos} {self._forecast.called}",
+            files=f"{self._photos_over}/{self._forecast.files} {self._forecast.called}",
         )
         video = self._video
         if video is None:
@@ -208,62 +204,6 @@ class _VideoInWork:
         speed = made / seconds if made and seconds else 0.0
         left = f", about {_duration((self.total - self.done) / speed)} left" if speed else ""
         return f"{self.name}: frame {self.done} of {self.total}, {speed:.2f} frames/s{left}"
-
-
-def _pixels_of(job: Job) -> int:
-    if isinstance(job, VideoJob):
-        from sr_batch.videos.inspecting import likely_pixels
-
-        return likely_pixels(job.source)
-    return probe(job.source).pixels
-
-
-class _Forecast:
-    """How many pixels there are to do, read from the headers in a thread. A context manager."""
-
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self._jobs = jobs
-        self._sizes: dict[Path, int] = {}
-        self._left_out: set[Path] = set()
-        self._stop = Event()
-        self._thread = Thread(target=self._read_headers, name="forecast", daemon=True)
-        self._shares: dict[Path, float] = {}  # of a video: what is left to do
-        self.photos = len(jobs)
-        self.called = "files" if any(isinstance(job, VideoJob) for job in jobs) else "photos"
-
-    def leave_out(self, job: Job) -> None:
-        """This photo is not to be done."""
-        self._left_out.add(job.source)
-
-    def shrink(self, job: Job, done: float) -> None:
-        """This share of the job is done already."""
-        self._shares[job.source] = 1 - done
-
-    def pixels(self) -> int:
-        """Pixels of all photos that are to be done; until all headers are read, taken from those that are."""
-        sizes = list(self._sizes.items())
-        known = sum(
-            round(size * self._shares.get(source, 1.0)) for source, size in sizes if source not in self._left_out
-        )
-        unread = len(self._jobs) - len(sizes)
-        return known + (unread * sum(size for _, size in sizes) // len(sizes) if sizes else 0)
-
-    def _read_headers(self) -> None:
-        for job in self._jobs:
-            if self._stop.is_set():
-                return
-            try:
-                self._sizes[job.source] = _pixels_of(job)
-            except (UnreadablePhoto, UnreadableVideo):
-                self._sizes[job.source] = 0  # its own turn will say why
-
-    def __enter__(self) -> _Forecast:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
 
 def _duration(seconds: float) -> str:

@@ -23,10 +23,11 @@ from sr_batch.doors import Doors
 from sr_batch.dry_run import dry_run
 from sr_batch.events import Events, Failure, Summary
 from sr_batch.exact import Exact
-from sr_batch.folders import WorkList, check_inputs, find_jobs
+from sr_batch.folders import Job, WorkList, check_inputs, find_jobs
+from sr_batch.forecast import Forecast
 from sr_batch.guard import Guard
 from sr_batch.inputs import expand_patterns, read_list
-from sr_batch.journal import open_journals
+from sr_batch.journal import Journals, State, open_journals
 from sr_batch.options import Options
 from sr_batch.page import open_page
 from sr_batch.photos import use_own_limits
@@ -52,8 +53,8 @@ def run(options: Options, say: Say, out: TextIO) -> bool:
     Returns whether everything was done; the failures were told. Raises SRError for what stops the whole run: bad
     usage, a model or an engine that cannot be used. Interrupts pass through; finished files stay.
     """
-    inputs = _inputs(options)
-    if not inputs:
+    inputs, listed = expand_patterns([*options.inputs, *options.more_inputs]), _listed(options)
+    if not inputs and not listed:
         raise UsageError("no input given; name a photo or a folder of photos, or see sr-batch --help")
     check_inputs(inputs)
     use_own_limits()
@@ -61,7 +62,7 @@ def run(options: Options, say: Say, out: TextIO) -> bool:
     precision: Precision | Literal["auto"] = Precision(options.precision) if options.precision != "auto" else "auto"
     refuse_what_is_not_built(engine_name, precision)
     prepared = prepare(chosen_model(options, say), say)
-    work = find_jobs(inputs, chosen_naming(options, prepared.facts.scale))
+    work = find_jobs(inputs, chosen_naming(options, prepared.facts.scale), listed)
     _tell_about(work, say, verbose=options.verbose)
     _check_for_videos(options, work, prepared.facts.scale)
     if options.dry_run:
@@ -85,23 +86,22 @@ def run(options: Options, say: Say, out: TextIO) -> bool:
         summary = _upscale(options, prepared, engine.traits, doors, work, halo, say, out)
     if summary.not_ours:
         say(f"note: {summary.not_ours} of those already there are not this tool's, or were changed; --overwrite redoes")
-    for folder in _result_folders(work) if summary.done else ():
+    for folder in work.result_folders if summary.done else ():
         say(f"results are in {folder}")
     return not summary.failures
 
 
-def _inputs(options: Options) -> list[Path]:
-    """All that the command line names, patterns and lists resolved."""
-    inputs = expand_patterns([*options.inputs, *options.more_inputs])
+def _listed(options: Options) -> list[str]:
+    """The files that --files-from names."""
+    if options.files_from is None:
+        return []
     if options.files_from == "-":
-        return inputs + read_list(sys.stdin.buffer, "the standard input")
-    if options.files_from is not None:
-        try:
-            with Path(options.files_from).open("rb") as file:
-                return inputs + read_list(file, options.files_from)
-        except OSError as error:
-            raise UsageError(f"{options.files_from} cannot be read ({error.strerror}); check the path") from error
-    return inputs
+        return read_list(sys.stdin.buffer, "the standard input")
+    try:
+        with Path(options.files_from).open("rb") as file:
+            return read_list(file, options.files_from)
+    except OSError as error:
+        raise UsageError(f"{options.files_from} cannot be read ({error.strerror}); check the path") from error
 
 
 def _tell_about(work: WorkList, say: Say, *, verbose: bool) -> None:
@@ -113,7 +113,7 @@ def _tell_about(work: WorkList, say: Say, *, verbose: bool) -> None:
 
 def _check_for_videos(options: Options, work: WorkList, scale: int) -> None:
     """Raise UsageError for options that the inputs cannot follow."""
-    videos = any(work.videos())
+    videos = work.has_videos
     if not videos and (options.preview or options.range != (None, None) or options.stream is not None):
         raise UsageError("--preview, --range and --stream are for videos, and there is none among the inputs")
     if videos and (options.scale not in (None, scale) or options.target_size is not None):
@@ -161,38 +161,39 @@ def _run_jobs(
     facts: Record = {"model": model.name, "model_sha256": model.sha256, "engine": f"{traits.name} {traits.version}"}
     facts |= {"precision": str(traits.precision), "scale": traits.scale}
     facts |= {"target": str(settings.sizes.target_for(traits.scale))}
-    roots = {job.root for job in work.jobs if job.root is not None}
     key = settings.key(model.sha256, traits.precision)
     takers: list[Callable[[Record], None]] = [partial(write_line, out)] if options.json else []
-    photos, videos = list(work.photos()), list(work.videos())
     video_settings = chosen_video_settings(options, traits, settings.halo)
     model_key = f"{model.sha256} {traits.precision}"
     with ExitStack() as stack:
         journals = stack.enter_context(
-            open_journals(roots, key, video_settings.key(model_key), retry_failed=options.retry_failed)
+            open_journals(work.roots, key, video_settings.key(model_key), retry_failed=options.retry_failed)
         )
         viewers = []
         for path in options.report:
             if path.suffix.lower() == ".html":
-                page = stack.enter_context(open_page(path, facts, summary, len(work.jobs) + len(work.failures)))
+                page = stack.enter_context(open_page(path, facts, summary, len(work) + len(work.failures)))
                 takers.append(page.take)
                 viewers.append(page.drawn)
             else:
                 takers.append(stack.enter_context(open_report(path, facts, summary)))
-        events: Events = stack.enter_context(reporter([*photos, *videos], quiet=options.quiet, verbose=options.verbose))
+        forecast = Forecast(work, settings.sizes, settings.scale, partial(_is_over, journals, options.overwrite))
+        forecast.first_look()
+        stack.enter_context(forecast)
+        events: Events = stack.enter_context(reporter(forecast, quiet=options.quiet, verbose=options.verbose))
         events = Recorder(events, takers, facts, viewers) if takers else events
         for path, reason in work.failures:
             summary.failures.append(Failure(path, reason))
             events.failed(summary.failures[-1])
         if not options.preview:
-            run_batch(photos, doors.stream, settings, events, summary, journals, guard)
-        if videos:
+            run_batch(work.photos(), doors.stream, settings, events, summary, journals, guard)
+        if work.has_videos:
             from sr_batch.videos.batch import run_videos
             from sr_batch.videos.inference import Network
 
             network = Network(doors.stream, model_key, guard, summary.tiles)
             run_videos(
-                videos,
+                work.videos(),
                 network,
                 video_settings,
                 events,
@@ -205,6 +206,14 @@ def _run_jobs(
         write_line(out, summary_record(summary))
 
 
+def _is_over(journals: Journals, overwrite: bool, job: Job) -> bool:
+    """Whether a job is not to be done, as far as can be told without reading its photo."""
+    if overwrite:
+        return False
+    journal = journals.of(job)
+    return job.target.exists() if journal is None else journal.state(job, quick=True) is not State.TO_DO
+
+
 def _summary_line(summary: Summary) -> str:
     parts = [f"{summary.done} done"]
     there = summary.skipped - summary.left_alone
@@ -215,9 +224,3 @@ def _summary_line(summary: Summary) -> str:
     parts += [f"{summary.tiles.reused} tiles reused"] if summary.tiles.reused else []
     parts += [f"{summary.tiles.redone} tiles done again in fp32"] if summary.tiles.redone else []
     return f"{', '.join(parts)}: {summary.pixels / MEGA:.2f} MP in {summary.seconds:.1f} s ({speed:.3f} MP/s)"
-
-
-def _result_folders(work: WorkList) -> list[str]:
-    """The topmost folders that hold results."""
-    folders = {job.target.parent for job in work.jobs}
-    return sorted(str(folder) for folder in folders if folders.isdisjoint(folder.parents))

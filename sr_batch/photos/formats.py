@@ -81,7 +81,8 @@ class PhotoFormat(Enum):
     @classmethod
     def of(cls, path: Path) -> PhotoFormat | None:
         """The format that a file's name means, or None."""
-        return next((kind for kind in cls if path.suffix.lower() in kind.suffixes), None)
+        suffix = path.suffix.lower()
+        return next((kind for kind in cls if suffix in kind.suffixes), None)
 
 
 def check_size(size: Size, kind: PhotoFormat) -> None:

@@ -67,7 +67,7 @@ def test_a_folder_of_all_kinds_comes_out_four_times_larger(sr_batch: Command, tm
     code, _, err = sr_batch(tmp_path / "photos")
     assert code == 0
     assert "4 done" in err
-    assert f"results are in {tmp_path / 'photos_x4' / 'sub'}" in err
+    assert f"results are in {tmp_path / 'photos_x4'}\n" in err
     for index, suffix in enumerate((".jpg", ".png", ".webp", ".tif")):
         with Image.open(tmp_path / "photos_x4" / "sub" / f"{index}{suffix}") as image:
             assert image.size == (132, 4 * (20 + index))
@@ -387,7 +387,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_a_sentence_and_what_fits_is_done(sr_batch: Command, small_disk: Path, tmp_path: Path) -> None:
-    for index, side in enumerate((20, 300, 500, 20)):
+    for index, side in enumerate((20, 130, 100, 20)):
         noise = np.random.default_rng(index).integers(0, 256, (side, side, 3), dtype=np.uint8)
         path = tmp_path / "p" / f"{index}.png"
         path.parent.mkdir(exist_ok=True)
@@ -398,6 +398,19 @@ def test_a_full_disk_is_a_sentence_and_what_fits_is_done(sr_batch: Command, smal
     assert "run the same command again" in err
     assert _tree(small_disk) == ["0.png", "3.png"]
     assert all(_is_complete(small_disk / name) for name in ("0.png", "3.png"))
+
+
+def test_a_batch_that_cannot_fit_is_refused_before_the_work(
+    sr_batch: Command, small_disk: Path, tmp_path: Path
+) -> None:
+    for index in range(4):
+        _photo(tmp_path / "p" / f"{index}.png", 250, 250, index)
+    code, _, err = sr_batch(tmp_path / "p", "-o", small_disk)
+    assert code == 2
+    assert "the results need at least 0.4 MB, and 0." in err
+    assert _tree(small_disk) == []
+    code, _, err = sr_batch(tmp_path / "p", "-o", small_disk, "--scale", "0.1")
+    assert (code, "4 done" in err) == (0, True), err
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from sr_batch.folders import Naming, PhotoJob, VideoJob, WorkList, find_jobs
+from sr_batch.folders import Job, Naming, OnCollision, PhotoJob, VideoJob, WorkList, find_jobs
 from sr_batch.photos import PhotoFormat
 from sr_train.errors import UsageError
 
@@ -19,7 +20,12 @@ def _touch(folder: Path, *names: str) -> None:
 
 
 def _targets(work: WorkList, base: Path) -> dict[str, str]:
-    return {str(j.source.relative_to(base)): str(j.target.relative_to(base)) for j in work.jobs}
+    return {str(j.source.relative_to(base)): str(j.target.relative_to(base)) for j in work}
+
+
+def _only(inputs: list[Path], naming: Naming) -> Job:
+    (job,) = find_jobs(inputs, naming)
+    return job
 
 
 def test_a_folder_goes_to_a_folder_beside_it_with_its_tree(tmp_path: Path) -> None:
@@ -37,7 +43,7 @@ def test_a_folder_goes_to_a_folder_beside_it_with_its_tree(tmp_path: Path) -> No
 def test_the_folder_i_am_in_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _touch(tmp_path, "photos/a.png")
     monkeypatch.chdir(tmp_path / "photos")
-    assert find_jobs([Path()], X4).jobs[0].target == tmp_path / "photos_x4" / "a.png"
+    assert _only([Path()], X4).target == tmp_path / "photos_x4" / "a.png"
 
 
 def test_a_single_photo_goes_beside_itself_with_a_suffix(tmp_path: Path) -> None:
@@ -58,7 +64,7 @@ def test_a_single_photo_goes_to_the_file_or_folder_that_is_named(
 ) -> None:
     _touch(tmp_path, "a.png")
     (tmp_path / "there").mkdir()
-    job = find_jobs([tmp_path / "a.png"], Naming("_x4", tmp_path / output)).jobs[0]
+    job = _only([tmp_path / "a.png"], Naming("_x4", tmp_path / output))
     assert isinstance(job, PhotoJob)
     assert (job.target, job.format) == (tmp_path / target, kind)
 
@@ -87,18 +93,62 @@ def test_two_photos_with_one_result_keep_their_endings_and_are_named(tmp_path: P
     assert len(work.notes) == 3
 
 
-def test_photos_that_still_share_a_result_are_failures_and_nothing_is_overwritten(tmp_path: Path) -> None:
-    _touch(tmp_path, "one/a.png", "two/one/a.png", "three/b.png")
-    inputs = [tmp_path / "one" / "a.png", tmp_path / "two" / "one" / "a.png", tmp_path / "three" / "b.png"]
+def test_photos_of_one_name_from_several_folders_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    _touch(tmp_path, "one/a.png", "two/one/a.png", "two/a.png", "three/b.png")
+    inputs = [tmp_path / name for name in ("one/a.png", "two/a.png", "three/b.png")]
     work = find_jobs(inputs, Naming("_x4", tmp_path / "out"))
-    assert [job.source.name for job in work.jobs] == ["b.png"]
-    assert len(work.failures) == 2
-    assert all("rename one of them" in reason for _, reason in work.failures)
+    assert [job.target.name for job in work] == ["one_a.png", "two_a.png", "b.png"]
+    work = find_jobs([*inputs, tmp_path / "two" / "one" / "a.png"], Naming("_x4", tmp_path / "out"))
+    assert [job.target.name for job in work] == ["two_a.png", "b.png"]
+    assert len(work) == 2
+    assert [reason for _, reason in work.failures] == 2 * [
+        f"another photo has the same result {tmp_path / 'out' / 'a.png'}; rename one of them"
+    ]
+
+
+def test_a_name_that_another_result_has_already_is_not_given_twice(tmp_path: Path) -> None:
+    """a.jpg.png is a photo of its own: what would be renamed to that gets another name."""
+    _touch(tmp_path, "p/a.jpg", "p/a.webp", "p/a.jpg.png")
+    targets = _targets(find_jobs([tmp_path / "p"], Naming("_x4", format=PhotoFormat.PNG)), tmp_path)
+    assert targets["p/a.jpg.png"] == "p_x4/a.jpg.png"
+    assert len(set(targets.values())) == 3
+
+
+def test_names_that_differ_only_in_unicode_form_or_case_are_one_name(tmp_path: Path) -> None:
+    _touch(tmp_path, "p/caf\u00e9.jpg", "p/cafe\u0301.png", "p/CAF\u00c9.webp")
+    targets = _targets(find_jobs([tmp_path / "p"], Naming("_x4", format=PhotoFormat.PNG)), tmp_path)
+    assert sorted(name.rpartition(".")[0][-4:] for name in targets.values()) == [".jpg", ".png", "webp"]
+
+
+@pytest.mark.parametrize(("choice", "done"), [("skip", ["a.png", "b.png"]), ("fail", ["b.png"])])
+def test_photos_with_one_result_can_be_left_alone_or_refused(tmp_path: Path, choice: str, done: list[str]) -> None:
+    _touch(tmp_path, "p/a.jpg", "p/a.png", "p/b.jpg")
+    work = find_jobs([tmp_path / "p"], Naming("_x4", format=PhotoFormat.PNG, on_collision=OnCollision(choice)))
+    assert [job.target.name for job in work] == done
+    assert len(work) == len(done)
+    assert [job.source.name for job in work] == [*(["a.jpg"] if choice == "skip" else []), "b.jpg"]
+    assert len(work.failures) == (2 if choice == "fail" else 0)
+    assert any("left alone" in note for note in work.notes) == (choice == "skip")
+
+
+def test_many_collisions_are_counted_not_listed(tmp_path: Path) -> None:
+    _touch(tmp_path, *(f"p/{number}{suffix}" for number in range(30) for suffix in (".jpg", ".png")))
+    notes = find_jobs([tmp_path / "p"], Naming("_x4", format=PhotoFormat.PNG)).notes
+    assert len(notes) == 21
+    assert notes[-1] == "and 40 more renamed"
+
+
+def test_what_appears_during_the_run_is_for_the_next_one(tmp_path: Path) -> None:
+    """Its result could have the name of another one's."""
+    _touch(tmp_path, "p/a.png", "p/c.png")
+    work = find_jobs([tmp_path / "p"], Naming("_x4", format=PhotoFormat.PNG))
+    _touch(tmp_path, "p/a.jpg", "p/b.png")
+    assert [job.source.name for job in work] == ["a.png", "c.png"]
 
 
 def test_a_photo_named_twice_is_done_once(tmp_path: Path) -> None:
     _touch(tmp_path, "a.png")
-    assert len(find_jobs([tmp_path / "a.png", tmp_path / "." / "a.png"], X4).jobs) == 1
+    assert len(find_jobs([tmp_path / "a.png", tmp_path / "." / "a.png"], X4)) == 1
 
 
 def test_an_output_folder_inside_the_input_is_not_upscaled_again(tmp_path: Path) -> None:
@@ -106,6 +156,13 @@ def test_an_output_folder_inside_the_input_is_not_upscaled_again(tmp_path: Path)
     work = find_jobs([tmp_path / "p"], Naming("_x4", tmp_path / "p" / "out"))
     assert _targets(work, tmp_path) == {"p/a.png": "p/out/a.png", "p/other/c.png": "p/out/other/c.png"}
     assert "inside the input folder" in work.notes[0]
+
+
+def test_the_output_folder_of_another_run_is_not_upscaled_either(tmp_path: Path) -> None:
+    _touch(tmp_path, "p/a.png", "p/sub_x4/b.png", "p/sub_x4/.sr-batch.jsonl", "p/sub/b.png")
+    work = find_jobs([tmp_path / "p"], X4)
+    assert list(_targets(work, tmp_path)) == ["p/a.png", "p/sub/b.png"]
+    assert len(work.notes) == 1
 
 
 def test_results_beside_their_inputs_are_not_upscaled_again(tmp_path: Path) -> None:
@@ -117,7 +174,42 @@ def test_results_beside_their_inputs_are_not_upscaled_again(tmp_path: Path) -> N
 def test_a_link_to_a_folder_above_does_not_go_round_in_circles(tmp_path: Path) -> None:
     _touch(tmp_path, "p/a.png")
     (tmp_path / "p" / "loop").symlink_to(tmp_path / "p", target_is_directory=True)
-    assert len(find_jobs([tmp_path / "p"], X4).jobs) == 1
+    work = find_jobs([tmp_path / "p"], X4)
+    assert len(work) == 1
+    assert "a link to a folder; not followed" in work.notes[0]
+
+
+def test_files_that_systems_keep_beside_photos_are_passed_over(tmp_path: Path) -> None:
+    system = ["@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", "__MACOSX/._a.jpg", "$RECYCLE.BIN/x.jpg", "#recycle/y.jpg"]
+    _touch(tmp_path, "p/a.jpg", "p/Thumbs.db", "p/.DS_Store", "p/desktop.ini", "p/._a.jpg", *(f"p/{n}" for n in system))
+    work = find_jobs([tmp_path / "p"], X4)
+    assert list(_targets(work, tmp_path)) == ["p/a.jpg"]
+    assert work.failures == []
+
+
+def test_what_is_no_file_though_its_name_says_photo_is_named_with_the_reason(tmp_path: Path) -> None:
+    _touch(tmp_path, "p/a.jpg", "p/album.jpg/b.png")
+    (tmp_path / "p" / "folder.png").mkdir()
+    (tmp_path / "p" / "empty").mkdir()
+    (tmp_path / "p" / "dangling.webp").symlink_to(tmp_path / "nowhere.webp")
+    (tmp_path / "p" / "itself.webp").symlink_to("itself.webp")
+    os.mkfifo(tmp_path / "p" / "pipe.tif")
+    work = find_jobs([tmp_path / "p"], X4)
+    assert [job.source.name for job in work] == ["a.jpg", "b.png"]
+    reasons = {path.name: reason for path, reason in work.failures}
+    assert reasons.keys() == {"folder.png", "dangling.webp", "itself.webp", "pipe.tif"}
+    assert "is a folder" in reasons["folder.png"]
+    assert "not there" in reasons["dangling.webp"]
+    assert "no regular file" in reasons["pipe.tif"]
+
+
+def test_one_wrong_file_among_several_is_a_failure_and_the_rest_is_done(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.png", "notes.txt")
+    (tmp_path / "folder").mkdir()
+    listed = [str(tmp_path / name) for name in ("b.png", "folder", "notes.txt")]
+    work = find_jobs([tmp_path / "a.png", tmp_path / "notes.txt"], X4, listed)
+    assert [job.source.name for job in work] == ["a.png"]
+    assert [path.name for path, _ in work.failures] == ["notes.txt", "b.png", "folder", "notes.txt"]
 
 
 def test_videos_keep_their_container_where_it_is_written(tmp_path: Path) -> None:
@@ -129,9 +221,9 @@ def test_videos_keep_their_container_where_it_is_written(tmp_path: Path) -> None
 
 def test_a_video_goes_to_the_file_that_is_named(tmp_path: Path) -> None:
     _touch(tmp_path, "clip.mp4")
-    assert find_jobs([tmp_path / "clip.mp4"], X4).jobs == [VideoJob(tmp_path / "clip.mp4", tmp_path / "clip_x4.mp4")]
-    named = find_jobs([tmp_path / "clip.mp4"], Naming("_x4", tmp_path / "big.mkv")).jobs
-    assert named == [VideoJob(tmp_path / "clip.mp4", tmp_path / "big.mkv")]
+    assert _only([tmp_path / "clip.mp4"], X4) == VideoJob(tmp_path / "clip.mp4", tmp_path / "clip_x4.mp4")
+    named = _only([tmp_path / "clip.mp4"], Naming("_x4", tmp_path / "big.mkv"))
+    assert named == VideoJob(tmp_path / "clip.mp4", tmp_path / "big.mkv")
 
 
 @pytest.mark.parametrize(
