@@ -10,6 +10,7 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fractions import Fraction
 from typing import IO, Any, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from sr_batch.depth import Pixels
 
-__all__ = ["PngLevel", "PngTags", "PngWriter"]
+__all__ = ["PngAnimation", "PngLevel", "PngTags", "PngWriter"]
 
 Bytes = NDArray[np.uint8]
 
@@ -31,6 +32,8 @@ XMP_KEYWORD = b"XML:com.adobe.xmp"
 MAX_KEYWORD = 79  # bytes
 LONG_TEXT = 1024  # bytes; longer texts are compressed
 MAX_SIDE = 2**31 - 1
+MAX_DELAY = 2**16 - 1  # numerator and denominator of a frame's seconds
+KEEP, REPLACE = 0, 0  # what becomes of a frame afterwards, and of what lies below it: frames cover the whole picture
 STRIP_BYTES = 1 << 22  # filtered and deflated at a time
 
 
@@ -50,6 +53,14 @@ class PngTags:
     text: tuple[tuple[str, str], ...] = field(default=())
 
 
+@dataclass(frozen=True)
+class PngAnimation:
+    """Makes a PNG an animated one (APNG; PNG specification, third edition, 11.3.6)."""
+
+    frames: int
+    plays: int = 0  # 0: for ever
+
+
 class _Deflater(Protocol):
     def compress(self, data: bytes | memoryview, /) -> bytes: ...
 
@@ -60,8 +71,9 @@ class PngWriter:
     """Writes one PNG to a binary file, top down.
 
     `write` takes [rows, width, channels] with 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels, uint8, or
-    uint16 where `depth` is 16; `finish` must be called after the last row. The file is the caller's: it is neither
-    closed nor flushed.
+    uint16 where `depth` is 16; `finish` must be called after the last row. Of an animation, `begin_frame` comes before
+    the rows of each frame; all frames cover the whole picture. The file is the caller's: it is neither closed nor
+    flushed.
     """
 
     def __init__(
@@ -74,17 +86,40 @@ class PngWriter:
         depth: int = 8,
         tags: PngTags | None = None,
         level: PngLevel = PngLevel.FAST,
+        animation: PngAnimation | None = None,
     ) -> None:
         self._file = file
+        self._height, self._width = height, width
         self._rows_left = height
+        self._frames_left = animation.frames if animation is not None else 0
+        self._sequence = 0  # the number of the next chunk of an animation
+        self._is_default_image = True  # what viewers without animation show: the first frame
         self._pixel_bytes = channels * depth // 8
         self._type: np.dtype[Any] = np.dtype(np.uint8 if depth == 8 else np.uint16)
         self._above = np.zeros((1, width * self._pixel_bytes), dtype=np.uint8)
+        self._level = level
         self._filter = _filter_up if level is PngLevel.FAST else self._filter_best
-        self._deflater = _deflater() if level is PngLevel.FAST else zlib.compressobj(SMALL_ZLIB_LEVEL)
+        self._deflater = self._new_deflater()
         file.write(SIGNATURE)
         self._chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, COLOUR_TYPES[channels], 0, 0, 0))
         self._write_tags(tags or PngTags())
+        if animation is not None:
+            self._rows_left = 0  # until a frame is begun
+            self._chunk(b"acTL", struct.pack(">II", animation.frames, animation.plays))
+
+    def begin_frame(self, milliseconds: float) -> None:
+        """The next frame of an animation, and how long it is shown."""
+        assert self._rows_left == 0 and self._frames_left > 0
+        if self._sequence > 0:
+            self._pixels(self._deflater.flush())
+            self._is_default_image = False
+            self._deflater = self._new_deflater()
+        self._above = np.zeros_like(self._above)
+        self._rows_left, self._frames_left = self._height, self._frames_left - 1
+        numerator, denominator = _delay(milliseconds)
+        place = struct.pack(">IIIII", self._sequence, self._width, self._height, 0, 0)
+        self._chunk(b"fcTL", place + struct.pack(">HHBB", numerator, denominator, KEEP, REPLACE))
+        self._sequence += 1
 
     def write(self, rows: Pixels) -> None:
         assert rows.dtype == self._type
@@ -97,12 +132,24 @@ class PngWriter:
             strip = flat[start : start + step]
             filtered = self._filter(strip, self._above)
             self._above = strip[-1:].copy()
-            self._chunk(b"IDAT", self._deflater.compress(filtered.data))
+            self._pixels(self._deflater.compress(filtered.data))
 
     def finish(self) -> None:
-        assert self._rows_left == 0
-        self._chunk(b"IDAT", self._deflater.flush())
+        assert self._rows_left == 0 and self._frames_left == 0
+        self._pixels(self._deflater.flush())
         self._chunk(b"IEND", b"")
+
+    def _new_deflater(self) -> _Deflater:
+        return _deflater() if self._level is PngLevel.FAST else zlib.compressobj(SMALL_ZLIB_LEVEL)
+
+    def _pixels(self, content: bytes) -> None:
+        if not content:
+            return None  # the deflater keeps what does not fill a block yet
+        if self._is_default_image:
+            return self._chunk(b"IDAT", content)
+        self._chunk(b"fdAT", struct.pack(">I", self._sequence) + content)
+        self._sequence += 1
+        return None
 
     def _filter_best(self, strip: Bytes, above: Bytes) -> Bytes:
         """Each row by the filter with the smallest sum of absolute differences, as the specification suggests."""
@@ -143,12 +190,17 @@ class PngWriter:
             self._chunk(b"tEXt", keyword + b"\0" + plain)
 
     def _chunk(self, kind: bytes, content: bytes) -> None:
-        if kind == b"IDAT" and not content:
-            return  # the deflater keeps what does not fill a block yet
         checksum = zlib.crc32(content, zlib.crc32(kind))
         self._file.write(struct.pack(">I", len(content)) + kind)
         self._file.write(content)
         self._file.write(struct.pack(">I", checksum))
+
+
+def _delay(milliseconds: float) -> tuple[int, int]:
+    """Seconds as a fraction of two 16-bit numbers; what is longer than they can say is cut."""
+    seconds = Fraction(milliseconds) / 1000
+    short = seconds.limit_denominator(MAX_DELAY if seconds < 1 else int(MAX_DELAY / seconds) or 1)
+    return min(short.numerator, MAX_DELAY), short.denominator
 
 
 def _filter_up(strip: Bytes, above: Bytes) -> Bytes:

@@ -8,6 +8,8 @@ opening.py       a file opened: what is in it, which library reads it; their err
 reading.py       file -> Photo
 deep.py          16-bit PNG, 16-bit and float TIFF
 writing.py       rows -> file
+rows.py          the channels that a file keeps
+sequences.py     animations and pages -> file
 colour.py        ICC profiles, through LittleCMS
 transparency.py  colour under transparency, and the upscaled alpha channel
 metadata.py      EXIF, XMP, IPTC, resolution, text: read, corrected, and in each format's own shape
@@ -15,9 +17,10 @@ tiff.py          TIFF's folders of tags, and a writer of pages
 """
 
 from sr_batch.photos.colour import IccChoice
-from sr_batch.photos.formats import PhotoFormat, Size, check_size
+from sr_batch.photos.formats import PhotoFormat, Sequence, Size, check_sequence, check_size
 from sr_batch.photos.opening import use_own_limits
-from sr_batch.photos.reading import Photo, ReadOptions, probe, read_photo
+from sr_batch.photos.reading import Photo, ReadOptions, probe, read_further, read_photo
+from sr_batch.photos.sequences import SequenceWriter, open_sequence_writer
 from sr_batch.photos.transparency import AlphaChoice
 from sr_batch.photos.writing import PngLevel, WriteOptions, Writer, open_writer
 
@@ -28,12 +31,17 @@ __all__ = [
     "PhotoFormat",
     "PngLevel",
     "ReadOptions",
+    "Sequence",
+    "SequenceWriter",
     "Size",
     "WriteOptions",
     "Writer",
+    "check_sequence",
     "check_size",
+    "open_sequence_writer",
     "open_writer",
     "probe",
+    "read_further",
     "read_photo",
     "use_own_limits",
 ]

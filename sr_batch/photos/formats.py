@@ -11,7 +11,7 @@ import numpy as np
 
 from sr_batch.errors import PhotoOutOfReach, UnwritablePhoto
 
-__all__ = ["PhotoFormat", "Size", "check_size", "pillow_formats"]
+__all__ = ["PhotoFormat", "Sequence", "Size", "check_sequence", "check_size", "pillow_formats"]
 
 UNLIMITED = 2**31 - 1
 AVIF_MAX_PIXELS = 16384**2  # what decoders built on libavif accept
@@ -74,6 +74,15 @@ class PhotoFormat(Enum):
         return tuple(np.dtype(depth) for depth in depths.get(self, (np.uint8,)))
 
     @property
+    def holds_animations(self) -> bool:
+        """As we write them."""
+        return self in (PhotoFormat.PNG, PhotoFormat.WEBP, PhotoFormat.AVIF)
+
+    @property
+    def holds_pages(self) -> bool:
+        return self is PhotoFormat.TIFF
+
+    @property
     def keeps_grey(self) -> bool:
         """WebP and AVIF files are RGB when they are read back."""
         return self in (PhotoFormat.PNG, PhotoFormat.JPEG, PhotoFormat.TIFF)
@@ -83,6 +92,26 @@ class PhotoFormat(Enum):
         """The format that a file's name means, or None."""
         suffix = path.suffix.lower()
         return next((kind for kind in cls if suffix in kind.suffixes), None)
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Says that a file holds several pictures: the frames of an animation, or the pages of a document."""
+
+    count: int
+    is_animation: bool  # frames of one size, one after the other; else pages, each a picture of its own
+    plays: int = 0  # of an animation; 0: for ever
+    pixels: int = 0  # of all pictures together
+
+
+def check_sequence(sequence: Sequence, kind: PhotoFormat) -> None:
+    """Raise UnwritablePhoto if a format does not hold such a sequence: to be asked before any inference."""
+    if sequence.is_animation and not kind.holds_animations:
+        raise UnwritablePhoto(
+            f"is an animation of {sequence.count} frames, and {kind.name} holds one picture; use --format png or webp"
+        )
+    if not sequence.is_animation and not kind.holds_pages:
+        raise UnwritablePhoto(f"has {sequence.count} pages, and {kind.name} holds one; use --format tiff")
 
 
 def check_size(size: Size, kind: PhotoFormat) -> None:

@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from sr_batch.errors import PhotoOutOfReach, UnreadablePhoto
 from sr_batch.photos.deep import is_deep_tiff_page
-from sr_batch.photos.formats import Size, pillow_formats
+from sr_batch.photos.formats import Sequence, Size, pillow_formats
 from sr_batch.photos.tiff import is_tiff
 
 if TYPE_CHECKING:
@@ -48,6 +48,19 @@ class Source:
             return len(self.pages)
         assert self.image is not None
         return 1 if self.image.format in SINGLE_PICTURES else int(getattr(self.image, "n_frames", 1)) - self.first
+
+    @property
+    def sequence(self) -> Sequence | None:
+        """What several pictures are; None for one."""
+        if self.count == 1:
+            return None
+        if self.pages:
+            return Sequence(self.count, False, pixels=sum(self.size(index).pixels for index in range(self.count)))
+        assert self.image is not None
+        plays = self.image.info.get("loop")
+        if self.image.format == "GIF":  # it says how often the animation is repeated, as browsers read it
+            plays = 1 if plays is None else plays + 1 if plays else 0
+        return Sequence(self.count, True, plays or 0, self.count * self.size(0).pixels)
 
     def size(self, index: int) -> Size:
         """Of a picture, as displayed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from sr_batch.depth import Pixels, bits_of, to_depth
+from sr_batch.depth import Pixels, bits_of, full_scale, to_depth
 from sr_batch.errors import UnreadablePhoto
 from sr_batch.photos.colour import IccChoice, deep_to_srgb, profile_space, srgb_profile, to_srgb
 from sr_batch.photos.deep import Raster, is_deep_tiff_page, png_depth, read_deep_png, read_deep_tiff_page
-from sr_batch.photos.formats import PhotoFormat, Size
+from sr_batch.photos.formats import PhotoFormat, Sequence, Size, check_sequence
 from sr_batch.photos.metadata import (
     TIFF_ICC,
     Metadata,
@@ -27,7 +28,7 @@ from sr_batch.photos.opening import UPRIGHT_FORMATS, Source, open_source
 from sr_batch.photos.tiff import read_folders
 from sr_batch.photos.transparency import bleed
 
-__all__ = ["MAX_PIXELS", "Photo", "ReadOptions", "probe", "read_photo"]
+__all__ = ["MAX_PIXELS", "Photo", "ReadOptions", "probe", "read_further", "read_photo"]
 
 MAX_PIXELS = 500_000_000  # input; more is a decompression bomb or needs streaming, which this release has not
 PROFILE_SPACES = {2: "GRAY", 3: "RGB"}  # which profile describes colours of so many dimensions
@@ -53,6 +54,8 @@ class Photo:
     icc: bytes | None  # profile of the result: GRAY if `grey`, else RGB
     metadata: Metadata = field(default=Metadata())
     warnings: tuple[str, ...] = field(default=())  # what could not be kept, for the report
+    sequence: Sequence | None = None  # of which this is one picture
+    milliseconds: float = 0.0  # how long a frame of an animation is shown
 
     @property
     def size(self) -> Size:
@@ -63,7 +66,12 @@ class Photo:
         return self.rgb.dtype
 
     def for_result(self, kind: PhotoFormat, size: Size) -> Photo:
-        """The same as a result of this format and size can hold it; what does not fit becomes a warning."""
+        """The same as a result of this format and size can hold it; what does not fit becomes a warning.
+
+        Raises UnwritablePhoto where the format cannot hold the sequence that the photo belongs to.
+        """
+        if self.sequence is not None:
+            check_sequence(self.sequence, kind)
         metadata, lost = fit_metadata(resize_metadata(self.metadata, size), kind)
         rgb, alpha = self.rgb, self.alpha
         if self.depth not in kind.depths:
@@ -81,16 +89,25 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Size:
 
 
 def read_photo(path: Path, options: ReadOptions | None = None) -> Photo:
-    """Decode a photo, turned as its EXIF orientation says. Raises UnreadablePhoto with the reason."""
+    """Decode a photo, turned as its EXIF orientation says; of several pictures the first, which says so.
+
+    Raises UnreadablePhoto with the reason.
+    """
     options = options or ReadOptions()
     with open_source(path, options.max_pixels) as source:
-        if source.count > 1:
-            raise UnreadablePhoto(f"has {source.count} frames or pages; this release upscales single pictures only")
         return _read_picture(source, 0, options)
+
+
+def read_further(path: Path, options: ReadOptions) -> Iterator[Photo]:
+    """The pictures after the first of a file with several, each decoded when it is asked for; see read_photo."""
+    with open_source(path, options.max_pixels) as source:
+        for index in range(1, source.count):
+            yield _read_picture(source, index, options)
 
 
 def _read_picture(source: Source, index: int, options: ReadOptions) -> Photo:
     lost: list[str] = []
+    sequence = source.sequence
     promised = source.size(index)
     raster, icc, metadata = _decode(source, index, options, lost)
     colour, icc = _convert_colour(raster.colour, icc, options.icc, lost)
@@ -98,15 +115,28 @@ def _read_picture(source: Source, index: int, options: ReadOptions) -> Photo:
         raise UnreadablePhoto(f"damaged: {promised} pixels by its header, {found} by its content")
     grey = colour.ndim == 2
     rgb = np.repeat(colour[:, :, None], 3, axis=2) if grey else colour
-    if raster.alpha is not None:
-        rgb = bleed(rgb, raster.alpha)
-    return Photo(rgb, grey, raster.alpha, icc, Metadata() if options.strip else metadata, tuple(lost))
+    alpha = raster.alpha
+    if sequence is not None and sequence.is_animation and _any_frame_may_be_transparent(source):
+        alpha = alpha if alpha is not None else np.full(rgb.shape[:2], full_scale(rgb.dtype), dtype=rgb.dtype)
+    if alpha is not None:
+        rgb = bleed(rgb, alpha)
+    milliseconds = float(source.image.info.get("duration") or 0) if source.image is not None else 0.0
+    kept = Metadata() if options.strip else metadata
+    return Photo(rgb, grey, alpha, icc, kept, tuple(lost), sequence, milliseconds)
+
+
+def _any_frame_may_be_transparent(source: Source) -> bool:
+    """All frames of an animation get the same channels; a GIF's say one by one whether something shines through."""
+    assert source.image is not None
+    return source.image.format == "GIF" or source.image.has_transparency_data
 
 
 def _decode(source: Source, index: int, options: ReadOptions, lost: list[str]) -> tuple[Raster, bytes | None, Metadata]:
     """The picture upright, its profile and its metadata."""
     if not source.pages:
         assert source.image is not None
+        if source.count > 1:
+            source.image.seek(source.first + index)
         source.image.load()
         icc = source.image.info.get("icc_profile") or None
         metadata = read_metadata(source.image, lost)
@@ -133,7 +163,7 @@ def _decode_image(source: Source, index: int, icc: bytes | None, lost: list[str]
     image = source.image
     assert image is not None
     bits = _bits_per_channel(source)
-    if image.format == "PNG" and bits == 16:
+    if image.format == "PNG" and bits == 16 and source.count == 1:
         raster = read_deep_png(source.path)
         return raster.turned(source.orientation(index)), icc
     upright = image if image.format in UPRIGHT_FORMATS else ImageOps.exif_transpose(image)

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from sr_batch.depth import Pixels, bits_of
 from sr_batch.errors import UnwritablePhoto
-from sr_batch.photos.colour import grey_to_srgb, srgb_profile
 from sr_batch.photos.formats import PhotoFormat, Size
 from sr_batch.photos.metadata import EXIF_HEAD, Metadata, photoshop_segment, png_raw_profile, tiff_folders
 from sr_batch.photos.reading import Photo
+from sr_batch.photos.rows import OutputRows
 from sr_batch.photos.tiff import TiffFolders, TiffWriter, needs_big
-from sr_batch.photos.transparency import enlarge_alpha, on_white
 from sr_batch.png import PngLevel, PngTags, PngWriter
 
-__all__ = ["PngLevel", "WriteOptions", "Writer", "open_writer"]
-
-# Weights of red, green and blue in grey, in 65536ths, as Pillow's (ITU-R BT.601): equal channels stay what they are.
-RED, GREEN, BLUE = 19595, 38470, 7471
+__all__ = ["PngLevel", "WriteOptions", "Writer", "open_writer", "pillow_options", "png_tags"]
 
 
 class Writer(Protocol):
@@ -53,12 +47,8 @@ def open_writer(
     is the caller's to flush and close.
     """
     assert photo.depth in kind.depths
-    if photo.alpha is not None and alpha is None:
-        alpha = enlarge_alpha(photo.alpha, size)
-    icc, from_grey = photo.icc, None
-    if photo.grey and icc is not None and not kind.keeps_grey:
-        icc, from_grey = srgb_profile(), grey_to_srgb(icc)  # the file will be RGB: a grey profile does not describe it
-    rows = _Rows(photo.grey, alpha, from_grey, keep_alpha=kind is not PhotoFormat.JPEG)
+    rows = OutputRows(photo, kind, size, alpha)
+    icc = rows.icc
     inner: Writer
     match kind:
         case PhotoFormat.PNG:
@@ -78,51 +68,10 @@ def png_tags(data: Metadata, icc: bytes | None) -> PngTags:
     return PngTags(icc, data.exif, data.xmp, data.dpi, text)
 
 
-class _Rows:
-    """RGB rows of the output turned into the channels that its file keeps."""
-
-    def __init__(
-        self,
-        grey: bool,
-        alpha: Pixels | None,
-        from_grey: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None,
-        *,
-        keep_alpha: bool,
-    ) -> None:
-        self._grey, self._alpha, self._from_grey, self._keep_alpha = grey, alpha, from_grey, keep_alpha
-        self._next_row = 0
-        self.channels = (1 if grey and from_grey is None else 3) + (1 if alpha is not None and keep_alpha else 0)
-
-    def convert(self, rgb: Pixels) -> Pixels:
-        rows = self._colours(rgb)
-        if self._alpha is None:
-            return rows
-        alpha = self._alpha[self._next_row : self._next_row + len(rows), :, None]
-        self._next_row += len(rows)
-        return np.concatenate([rows, alpha], axis=2) if self._keep_alpha else on_white(rows, alpha)
-
-    def _colours(self, rgb: Pixels) -> Pixels:
-        if not self._grey:
-            return rgb
-        if self._from_grey is not None:
-            return self._from_grey(_grey(rgb)[:, :, 0].astype(np.uint8, copy=False))
-        return _grey(rgb)
-
-
-def _grey(rgb: Pixels) -> Pixels:
-    """[rows, w, 3] -> [rows, w, 1] of the same depth."""
-    if rgb.dtype.kind == "f":
-        weighted = rgb @ (np.array([[RED], [GREEN], [BLUE]], dtype=np.float32) / np.float32(65536))
-        return np.asarray(weighted, dtype=np.float32)
-    wide = rgb.astype(np.uint32)  # 65535 · 65536 + 32768 fits
-    weighted = (wide[..., :1] * RED + wide[..., 1:2] * GREEN + wide[..., 2:] * BLUE + 32768) >> 16
-    return np.asarray(weighted, dtype=rgb.dtype)
-
-
 class _Composed:
     """A Writer: rows are converted, then handed to the file's own writer."""
 
-    def __init__(self, rows: _Rows, inner: Writer) -> None:
+    def __init__(self, rows: OutputRows, inner: Writer) -> None:
         self._rows, self._inner = rows, inner
 
     def write(self, rows: Pixels) -> None:
@@ -172,25 +121,30 @@ class _PillowWriter:
 
     def finish(self) -> None:
         try:
-            self._image.save(self._file, self._kind.pillow_name, **self._pillow_options())
+            self._image.save(
+                self._file,
+                self._kind.pillow_name,
+                **pillow_options(self._kind, self._metadata, self._icc, self._quality),
+            )
         except (ValueError, struct.error, RuntimeError) as error:  # Pillow's plugins; libavif raises RuntimeError
             raise UnwritablePhoto(f"Pillow cannot write it as {self._kind.name} ({error})") from error
 
-    def _pillow_options(self) -> dict[str, object]:
-        data = self._metadata
-        options: dict[str, object] = {"icc_profile": self._icc} if self._icc else {}
-        if data.exif:
-            options["exif"] = EXIF_HEAD + data.exif
-        if data.xmp:
-            options["xmp"] = data.xmp
-        match self._kind:
-            case PhotoFormat.JPEG:
-                options |= {"quality": self._quality, "subsampling": "4:4:4"}
-                options |= {"dpi": tuple(round(value) for value in data.dpi)} if data.dpi else {}
-                options |= {"extra": photoshop_segment(data.iptc)} if data.iptc else {}
-                options |= {"comment": data.text[0][1].encode()} if data.text else {}
-            case PhotoFormat.WEBP:
-                options |= {"quality": self._quality, "method": 2}
-            case PhotoFormat.AVIF:
-                options |= {"quality": self._quality, "subsampling": "4:4:4", "speed": 8}
-        return options
+
+def pillow_options(kind: PhotoFormat, data: Metadata, icc: bytes | None, quality: int) -> dict[str, object]:
+    """What Pillow is told when it saves."""
+    options: dict[str, object] = {"icc_profile": icc} if icc else {}
+    if data.exif:
+        options["exif"] = EXIF_HEAD + data.exif
+    if data.xmp:
+        options["xmp"] = data.xmp
+    match kind:
+        case PhotoFormat.JPEG:
+            options |= {"quality": quality, "subsampling": "4:4:4"}
+            options |= {"dpi": tuple(round(value) for value in data.dpi)} if data.dpi else {}
+            options |= {"extra": photoshop_segment(data.iptc)} if data.iptc else {}
+            options |= {"comment": data.text[0][1].encode()} if data.text else {}
+        case PhotoFormat.WEBP:
+            options |= {"quality": quality, "method": 2}
+        case PhotoFormat.AVIF:
+            options |= {"quality": quality, "subsampling": "4:4:4", "speed": 8}
+    return options

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 
 import cv2
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from sr_batch import png
-from sr_batch.png import PngLevel, PngTags, PngWriter
+from sr_batch.png import PngAnimation, PngLevel, PngTags, PngWriter
 from tests.conftest import SAMPLES
 
 
@@ -99,3 +100,19 @@ def test_all_that_a_png_says_is_read_back() -> None:
         assert image.info["xmp"] == b"<x:xmpmeta/>"
         assert image.info["dpi"] == pytest.approx((300, 72), abs=0.02)
         assert {key: image.info[key] for key, _ in text} == dict(text)
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "fraction"),
+    [(40, (1, 25)), (0, (0, 1)), (1000 / 24, (1, 24)), (1001 / 24, (1001, 24000)), (90_000_000, (65535, 1))],
+)
+def test_a_frames_time_is_said_as_exactly_as_a_png_can(milliseconds: float, fraction: tuple[int, int]) -> None:
+    """Seconds as two 16-bit numbers, in the frame's fcTL chunk."""
+    file = io.BytesIO()
+    writer = PngWriter(file, 2, 2, 3, animation=PngAnimation(1))
+    writer.begin_frame(milliseconds)
+    writer.write(np.zeros((2, 2, 3), np.uint8))
+    writer.finish()
+    content = file.getvalue()
+    at = content.index(b"fcTL") + 24
+    assert struct.unpack(">HH", content[at : at + 4]) == fraction

@@ -187,13 +187,6 @@ def test_garbage_inside_is_an_error_or_a_picture_but_never_a_crash(tmp_path: Pat
     assert photo.rgb.shape == (64, 64, 3)
 
 
-def test_pictures_of_many_frames_are_refused(tmp_path: Path) -> None:
-    frames = [Image.fromarray(random_pixels(8, 8, seed)) for seed in (1, 2, 3)]
-    frames[0].save(tmp_path / "pages.tif", save_all=True, append_images=frames[1:])
-    with pytest.raises(UnreadablePhoto, match="3 frames or pages"):
-        read_photo(tmp_path / "pages.tif")
-
-
 @pytest.mark.parametrize(
     ("kind", "height", "width", "fits"),
     [
