@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, Protocol
 
+import numpy as np
 from PIL import Image
 
 from sr_batch.depth import Pixels, bits_of
@@ -128,6 +129,8 @@ class _PillowFrames:
     def begin(self, photo: Photo, size: Size, alpha: Pixels | None = None) -> None:
         if not self._milliseconds:
             self._metadata = photo.metadata
+        if self._kind is PhotoFormat.AVIF and photo.alpha is None:
+            alpha = np.full((size.height, size.width), 255, dtype=np.uint8)  # for the colours' sake: see _PillowWriter
         self._milliseconds.append(round(photo.milliseconds))
         self._frames.begin(photo, size, alpha)
 

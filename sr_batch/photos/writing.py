@@ -109,7 +109,12 @@ class _PillowWriter:
         channels: int,
         options: WriteOptions,
     ) -> None:
-        self._image = Image.new(("L", "LA", "RGB", "RGBA")[channels - 1], (size.width, size.height))
+        mode = ("L", "LA", "RGB", "RGBA")[channels - 1]
+        if kind is PhotoFormat.AVIF and mode == "RGB":
+            mode = (
+                "RGBA"  # libavif then rounds chroma (of RGB it cuts it off: half a level), and leaves opaque alpha out
+            )
+        self._image = Image.new(mode, (size.width, size.height))
         self._file, self._kind, self._metadata, self._icc = file, kind, photo.metadata, icc
         self._quality = options.quality
         self._next_row = 0

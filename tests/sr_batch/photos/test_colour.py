@@ -121,7 +121,7 @@ def test_a_photo_looks_the_same_after_as_before(
         srgb_profile() if choice is IccChoice.SRGB or (mode == "L" and not kind.keeps_grey) else profile
     )
     difference = _lab(result)[2::4, 2::4] - expected
-    assert np.abs(difference.mean(axis=(0, 1))).max() < (1 if kind is PhotoFormat.AVIF else 0.5)
+    assert np.abs(difference.mean(axis=(0, 1))).max() < 0.5
     assert np.abs(difference).mean() < 1.5
 
 
