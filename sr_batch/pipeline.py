@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +35,9 @@ from sr_batch.photos import (
     PhotoFormat,
     Size,
     check_size,
-    open_writer,
+    open_sequence_writer,
     probe,
+    read_further,
     read_photo,
 )
 from sr_batch.photos.transparency import mean_channel, tame_alpha
@@ -86,13 +87,15 @@ class _Decoded:
 
 
 class _Output:
-    """A photo on its way through the engine into its file."""
+    """A file on its way: one picture, or the frames or pages of a sequence, through the engine into its result."""
 
     def __init__(self, job: PhotoJob, work: _Decoded) -> None:
         self.job, self.work = job, work
         self.encoding: Encoding | None = None
-        self.alpha: Pixels | None = None  # of the result, where the network drew it
-        self.early: list[Piece[_Output | _Alpha]] | None = None  # pieces that wait for it
+        self.pages: deque[_Page] = deque()  # in the engine, in order: the first one's bands are being written
+        self.begun: deque[_Page] = deque()  # for the writing thread: whose bands come, from each band at the top on
+        self.done = Done(work.photo.size, work.result)  # its warnings grow with the pages
+        self.pixels = self.result_pixels = 0  # of all pages
         self.given = False  # nothing more comes for its file: it can be waited for
         self.failed = False  # and told so
 
@@ -103,11 +106,24 @@ class _Output:
         return self.encoding is not None and self.encoding.is_over
 
 
-@dataclass
-class _Alpha:
-    """A photo's transparency, which goes through the network before its colours."""
+@dataclass(eq=False)
+class _Page:
+    """A picture of a file; mostly its only one."""
 
     output: _Output
+    photo: Photo
+    result: Size
+    is_last: bool
+    waits_for_alpha: bool  # the network draws its transparency first
+    alpha: Pixels | None = None  # of the result, where the network drew it
+    early: deque[Piece[_Page | _Alpha]] = field(default_factory=deque)  # that wait for it, or for earlier pages
+
+
+@dataclass
+class _Alpha:
+    """A picture's transparency, which goes through the network before its colours."""
+
+    page: _Page
     large: list[Pixels] = field(default_factory=list)  # rows of it, [rows, w], top down
 
 
@@ -157,15 +173,14 @@ class _Run:
             self._loaders.shutdown(cancel_futures=True)
             self._encoders.shutdown()
 
-    def _pictures(self, jobs: Iterator[PhotoJob]) -> Iterator[Picture[_Output | _Alpha]]:
-        """What the engine gets: the photos as they are decoded, and the transparency of some before them."""
+    def _pictures(self, jobs: Iterator[PhotoJob]) -> Iterator[Picture[_Page | _Alpha]]:
+        """What the engine gets: the photos as they are decoded, page by page."""
         settings = self._settings
         for job, decoded in self._decode_ahead(jobs):
             try:
                 work = decoded.result()
-                photo = work.photo
-                size = photo.size
-                plan = plan_tiles(size.height, size.width, settings.tile, settings.halo, settings.fixed_tile)
+                size = work.photo.size
+                plan_tiles(size.height, size.width, settings.tile, settings.halo, settings.fixed_tile)
             except _LeftAlone as reason:
                 self._summary.left_alone += 1
                 _skip(job, str(reason), self._events, self._summary)
@@ -177,11 +192,24 @@ class _Run:
             output = _Output(job, work)
             output.encoding = self._encoders.open(_write(output, settings, self._journals))
             self._unfinished.append(output)
-            if photo.alpha is not None and _goes_through_the_network(photo.alpha, settings):
-                output.early = []
-                yield Picture(_Alpha(output), np.repeat(photo.alpha[:, :, None], 3, axis=2), plan, output.wanted)
-            yield Picture(output, photo.rgb, plan, output.wanted)
+            try:
+                for page in _pages(output, settings):
+                    if not output.wanted():
+                        break
+                    yield from self._pictures_of(page)
+            except Exception as error:  # a later page; the file is given up
+                self._give_up(output, error)
             self._budget.give_back(work.reserved)  # the last of its windows is cut
+
+    def _pictures_of(self, page: _Page) -> Iterator[Picture[_Page | _Alpha]]:
+        """A page, and before it its transparency where the network draws it."""
+        settings, output, photo = self._settings, page.output, page.photo
+        height, width = photo.rgb.shape[:2]
+        plan = plan_tiles(height, width, settings.tile, settings.halo, settings.fixed_tile)
+        output.pages.append(page)
+        if page.waits_for_alpha and photo.alpha is not None:
+            yield Picture(_Alpha(page), np.repeat(photo.alpha[:, :, None], 3, axis=2), plan, output.wanted)
+        yield Picture(page, photo.rgb, plan, output.wanted)
 
     def _decode_ahead(self, jobs: Iterator[PhotoJob]) -> Iterator[tuple[PhotoJob, Future[_Decoded]]]:
         """Jobs in order, each with its photo, decoded while the ones before are inferred."""
@@ -199,35 +227,45 @@ class _Run:
         while waiting:
             yield waiting.popleft()
 
-    def _take(self, piece: Piece[_Output | _Alpha] | Broken[_Output | _Alpha]) -> None:
-        output = piece.of.output if isinstance(piece.of, _Alpha) else piece.of
+    def _take(self, piece: Piece[_Page | _Alpha] | Broken[_Page | _Alpha]) -> None:
+        page = piece.of.page if isinstance(piece.of, _Alpha) else piece.of
+        output = page.output
         if output.failed:
             return
         if isinstance(piece, Broken):
-            output.given = output.failed = True
-            assert output.encoding is not None
-            output.encoding.abandon()
-            _fail(output.job, piece.error, self._events, self._summary, self._journals)
+            self._give_up(output, piece.error)
         elif isinstance(piece.of, _Alpha):
             piece.of.large.append(mean_channel(piece.band.pixels))
-            if piece.last and output.work.photo.alpha is not None and output.early is not None:
-                large = resize(np.concatenate(piece.of.large), output.work.result)
-                output.alpha = tame_alpha(output.work.photo.alpha, large)
-                early, output.early = output.early, None
-                for waiting in early:
-                    self._take(waiting)
-        elif output.early is not None:
-            output.early.append(piece)
+            if piece.last and page.photo.alpha is not None:
+                large = resize(np.concatenate(piece.of.large), page.result)
+                page.alpha, page.waits_for_alpha = tame_alpha(page.photo.alpha, large), False
         else:
-            self._events.drawn(output.job, output.work.photo, piece.band)
-            self._encode(output, piece)
+            page.early.append(piece)
+        while output.pages and output.pages[0].early and not output.pages[0].waits_for_alpha:
+            self._encode(output.pages[0], output.pages[0].early.popleft())
 
-    def _encode(self, output: _Output, piece: Piece[_Output | _Alpha]) -> None:
+    def _encode(self, page: _Page, piece: Piece[_Page | _Alpha]) -> None:
+        """The next band of the first page that is not complete."""
+        output = page.output
         assert output.encoding is not None
+        if piece.band.top == 0:
+            output.begun.append(page)
+        if page.photo is output.work.photo:  # of a sequence, the first picture stands for all
+            self._events.drawn(output.job, page.photo, piece.band)
         output.encoding.put(piece.band)
         if piece.last:
-            output.encoding.complete()
-            output.given = True
+            output.pages.popleft()
+            output.pixels += page.photo.size.pixels
+            output.result_pixels += page.result.pixels
+            if page.is_last:
+                output.encoding.complete()
+                output.given = True
+
+    def _give_up(self, output: _Output, error: Exception) -> None:
+        output.given = output.failed = True
+        assert output.encoding is not None
+        output.encoding.abandon()
+        _fail(output.job, error, self._events, self._summary, self._journals)
 
     def _settle_some(self) -> None:
         """Report the files that are finished, in order, and wait where too many are not."""
@@ -249,9 +287,9 @@ class _Run:
             return
         if not output.failed:
             self._summary.done += 1
-            self._summary.pixels += output.work.photo.size.pixels
-            self._summary.result_pixels += output.work.result.pixels
-            self._events.finished(output.job, _done(output.work, self._settings))
+            self._summary.pixels += output.pixels
+            self._summary.result_pixels += output.result_pixels
+            self._events.finished(output.job, output.done)
 
 
 def _to_do(
@@ -301,6 +339,8 @@ def _check_and_decode(job: PhotoJob, settings: Settings, budget: ByteBudget, tic
     try:
         stamp, content = fingerprint(job.source) if hashed else (None, "")
         photo = read_photo(job.source, settings.read).for_result(job.format, size)
+        if photo.sequence is not None:
+            _check_space(job, round(photo.sequence.pixels * size.pixels / photo.size.pixels))
     except BaseException:
         budget.give_back(reserved)
         raise
@@ -311,30 +351,60 @@ def _check_target(job: PhotoJob, size: Size) -> None:
     check_size(size, job.format)
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(job.target.parent).free
     except OSError as error:
         raise UnwritablePhoto(f"its folder {job.target.parent} cannot be made ({error.strerror})") from error
-    needed = size.pixels * LEAST_BYTES_PER_PIXEL[job.format]
+    _check_space(job, size.pixels)
+
+
+def _check_space(job: PhotoJob, pixels: int) -> None:
+    try:
+        free = shutil.disk_usage(job.target.parent).free
+    except OSError as error:
+        raise UnwritablePhoto(f"its folder {job.target.parent} cannot be looked at ({error.strerror})") from error
+    needed = pixels * LEAST_BYTES_PER_PIXEL[job.format]
     if free < needed:
         raise UnwritablePhoto(
             _disk_full(job, f"{free / 1e6:.1f} MB are free, at least {needed / 1e6:.1f} MB are needed")
         )
 
 
-def _goes_through_the_network(alpha: Pixels, settings: Settings) -> bool:
-    return settings.alpha is AlphaChoice.MODEL and alpha.min() != alpha.max()
+def _pages(output: _Output, settings: Settings) -> Iterator[_Page]:
+    """The pictures of a file, the first already decoded, each further one when its turn has come."""
+    work, job = output.work, output.job
+    sequence = work.photo.sequence
+    yield _page(output, work.photo, work.result, settings, is_last=sequence is None)
+    if sequence is None:
+        return
+    for index, photo in enumerate(read_further(job.source, settings.read), start=2):
+        result = settings.sizes.result_of(photo.size, settings.scale)
+        check_size(result, job.format)
+        yield _page(output, photo.for_result(job.format, result), result, settings, is_last=index == sequence.count)
+
+
+def _page(output: _Output, photo: Photo, result: Size, settings: Settings, *, is_last: bool) -> _Page:
+    beyond = enlarged_beyond(result, photo.size.times(settings.scale))
+    said = (*output.done.warnings, *photo.warnings, *((beyond,) if beyond else ()))
+    is_deep = output.done.deep or photo.depth != np.uint8
+    output.done = replace(output.done, deep=is_deep, warnings=tuple(dict.fromkeys(said)))  # each sentence once
+    alpha, choice = photo.alpha, settings.alpha
+    is_drawn = choice is AlphaChoice.MODEL and alpha is not None and bool(alpha.min() != alpha.max())
+    return _Page(output, photo, result, is_last, is_drawn)
 
 
 def _write(output: _Output, settings: Settings, journals: Journals) -> Write:
     """In encoding threads: the bands become the file, which gets its name when it is complete."""
     job, work = output.job, output.work
     try:
-        drawn, journal = work.photo.size.times(settings.scale), journals.of(job)
+        journal, sequence = journals.of(job), work.photo.sequence
         with atomic_file(job.target, sweep=False) as partial:
             with partial.open("w+b") as file:
-                writer = open_writer(file, job.format, work.photo, work.result, settings.write, output.alpha)
-                resizer = BandResizer(drawn, work.result)
+                enlarged = work.result.pixels / work.photo.size.pixels
+                writer = open_sequence_writer(file, job.format, sequence, enlarged, settings.write)
                 while (band := (yield)) is not None:
+                    if band.top == 0:
+                        page = output.begun.popleft()
+                        resizer = BandResizer(page.photo.size.times(settings.scale), page.result)
+                        writer.begin(page.photo, page.result, page.alpha)
                     for rows in resizer.add(band.pixels):
                         writer.write(rows)
                 writer.finish()
@@ -354,12 +424,6 @@ def _write(output: _Output, settings: Settings, journals: Journals) -> Write:
 
 def _disk_full(job: PhotoJob, detail: str) -> str:
     return f"no space left in {job.target.parent} ({detail}); free some and run the same command again"
-
-
-def _done(work: _Decoded, settings: Settings) -> Done:
-    beyond = enlarged_beyond(work.result, work.photo.size.times(settings.scale))
-    warnings = (*work.photo.warnings, *((beyond,) if beyond else ()))
-    return Done(work.photo.size, work.result, work.photo.rgb.dtype != np.uint8, warnings)
 
 
 def _fail(job: PhotoJob, error: Exception, events: Events, summary: Summary, journals: Journals) -> None:

@@ -21,7 +21,7 @@ from sr_batch.photos.metadata import Metadata, tiff_folders
 from sr_batch.photos.reading import Photo
 from sr_batch.photos.rows import OutputRows
 from sr_batch.photos.tiff import TiffFolders, TiffWriter, needs_big
-from sr_batch.photos.writing import WriteOptions, pillow_options, png_tags
+from sr_batch.photos.writing import WriteOptions, open_writer, pillow_options, png_tags
 from sr_batch.png import PngAnimation, PngLevel, PngTags, PngWriter
 
 __all__ = ["SequenceWriter", "open_sequence_writer"]
@@ -41,12 +41,15 @@ class SequenceWriter(Protocol):
 
 
 def open_sequence_writer(
-    file: IO[bytes], kind: PhotoFormat, sequence: Sequence, enlarged: float, options: WriteOptions
+    file: IO[bytes], kind: PhotoFormat, sequence: Sequence | None, enlarged: float, options: WriteOptions
 ) -> SequenceWriter:
     """A writer for a sequence that the format holds (`check_sequence`), into a binary file open for both ways.
 
-    `enlarged`: how many pixels of the result come of one of the input. The file is the caller's to flush and close.
+    No sequence is a single picture. `enlarged`: how many pixels of the result come of one of the input. The file is
+    the caller's to flush and close.
     """
+    if sequence is None:
+        return _OnePicture(file, kind, options)
     match kind:
         case PhotoFormat.PNG:
             return _PngFrames(file, sequence, options.png_level, kind)
@@ -54,6 +57,20 @@ def open_sequence_writer(
             return _TiffPages(file, sequence, enlarged)
         case _:
             return _PillowFrames(file, kind, sequence, options.quality)
+
+
+class _OnePicture:
+    def __init__(self, file: IO[bytes], kind: PhotoFormat, options: WriteOptions) -> None:
+        self._file, self._kind, self._options = file, kind, options
+
+    def begin(self, photo: Photo, size: Size, alpha: Pixels | None = None) -> None:
+        self._writer = open_writer(self._file, self._kind, photo, size, self._options, alpha)
+
+    def write(self, rows: Pixels) -> None:
+        self._writer.write(rows)
+
+    def finish(self) -> None:
+        self._writer.finish()
 
 
 class _PngFrames:

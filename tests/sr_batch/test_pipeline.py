@@ -9,15 +9,18 @@ import weakref
 from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
+from numpy.typing import NDArray
 from PIL import Image
 
 from sr_batch import pipeline
 from sr_batch.events import Done, Failure, Summary
 from sr_batch.folders import Job, PhotoJob
-from sr_batch.photos import AlphaChoice, Photo, PhotoFormat, ReadOptions, Size
+from sr_batch.photos import AlphaChoice, Photo, PhotoFormat, ReadOptions, Size, open_writer
 from sr_batch.pipeline import Settings, run_batch
 from sr_batch.upscale import Band, Guard, Stream
 from sr_export.errors import EngineFailed
@@ -191,10 +194,9 @@ def test_a_disk_that_fills_up_is_one_sentence_and_leaves_no_half_file(
     tmp_path: Path, bands: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = _jobs(tmp_path, (300, 20), (10, 10))
-    real = pipeline.open_writer
+    real = open_writer
     monkeypatch.setattr(
-        pipeline,
-        "open_writer",
+        "sr_batch.photos.sequences.open_writer",
         lambda f, k, photo, *rest: _FullDisk(bands) if len(photo.rgb) > 10 else real(f, k, photo, *rest),
     )
     events, summary = Recorder(), Summary()
@@ -365,3 +367,68 @@ def test_thumbnails_of_many_photos_share_the_engines_batches(tmp_path: Path) -> 
     assert shapes == [8, 8, 1]
     for job in jobs:
         assert np.array_equal(_pixels(job.target), enlarge(_pixels(job.source)))
+
+
+def _animation(path: Path, frames: int = 5) -> Path:
+    pictures = [Image.fromarray(random_pixels(30, 44, index)) for index in range(frames)]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=[40 + 10 * i for i in range(frames)])
+    return path
+
+
+@pytest.mark.parametrize("alpha", AlphaChoice)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_frames_of_an_animation_go_through_as_photos_do(tmp_path: Path, alpha: AlphaChoice, batch: int) -> None:
+    """Between two photos, in order, and counted as one file of many pixels."""
+    jobs = _jobs(tmp_path, (20, 20), (30, 44))
+    moving = PhotoJob(_animation(tmp_path / "moving.gif"), tmp_path / "out" / "moving.png", PhotoFormat.PNG)
+    events, summary = Recorder(), Summary()
+    run_batch([jobs[0], moving, jobs[1]], repeat_4x, Settings(4, 24, 4, batch=batch, alpha=alpha), events, summary)
+    assert summary.failures == []
+    assert events.of("finished") == ["0.png", "moving.gif", "1.png"]
+    assert summary.pixels == events.pixels == 20 * 20 + 5 * 30 * 44 + 30 * 44
+    with Image.open(moving.source) as before, Image.open(moving.target) as after:
+        assert after.n_frames == before.n_frames == 5  # type: ignore[attr-defined]
+        for index in range(5):
+            before.seek(index)
+            after.seek(index)
+            assert after.info["duration"] == 40 + 10 * index
+            assert np.array_equal(np.asarray(after.convert("RGB")), enlarge(np.asarray(before.convert("RGB"))))
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_pages_of_different_sizes_and_depths_stay_in_order(tmp_path: Path, batch: int) -> None:
+    pages: list[NDArray[Any]] = [
+        random_pixels(50, 70, 0),
+        random_pixels(9, 9, 1).astype(np.uint16) * 257,
+        random_pixels(33, 20, 2),
+    ]
+    with tifffile.TiffWriter(tmp_path / "pages.tif") as tiff:
+        for page in pages:
+            tiff.write(page, photometric="rgb", metadata=None)
+    job = PhotoJob(tmp_path / "pages.tif", tmp_path / "out" / "pages.tif", PhotoFormat.TIFF)
+    summary = Summary()
+    run_batch([*_jobs(tmp_path, (8, 8)), job], repeat_4x, Settings(4, 24, 4, batch=batch), Recorder(), summary)
+    assert summary.failures == []
+    with tifffile.TiffFile(job.target) as found:
+        assert [page.asarray().dtype for page in found.pages] == [page.dtype for page in pages]
+        for written, expected in zip(found.pages, pages, strict=True):
+            assert np.array_equal(written.asarray(), enlarge(expected))
+
+
+def test_an_animation_that_is_damaged_further_on_fails_alone_and_leaves_nothing(tmp_path: Path) -> None:
+    whole = _animation(tmp_path / "moving.gif").read_bytes()
+    (tmp_path / "moving.gif").write_bytes(whole[: len(whole) * 3 // 4])
+    jobs = _jobs(tmp_path, (20, 20), (30, 44))
+    moving = PhotoJob(tmp_path / "moving.gif", tmp_path / "out" / "moving.png", PhotoFormat.PNG)
+    events, summary = Recorder(), Summary()
+    run_batch([jobs[0], moving, jobs[1]], repeat_4x, SETTINGS, events, summary)
+    assert [failure.source.name for failure in summary.failures] == ["moving.gif"]
+    assert _names(tmp_path / "out") == ["0.png", "1.png"]
+
+
+def test_an_animation_for_a_format_of_one_picture_is_refused_before_the_engine_sees_it(tmp_path: Path) -> None:
+    moving = PhotoJob(_animation(tmp_path / "moving.gif"), tmp_path / "out" / "moving.jpg", PhotoFormat.JPEG)
+    events, summary = Recorder(), Summary()
+    run_batch([moving], repeat_4x, SETTINGS, events, summary)
+    assert "--format png" in summary.failures[0].reason
+    assert events.of("started") == []
