@@ -10,6 +10,7 @@ from sr_batch.options import Options
 from sr_batch.photos import AlphaChoice, IccChoice, PhotoFormat, PngLevel, ReadOptions, WriteOptions
 from sr_batch.pipeline import Settings
 from sr_batch.sizes import Scaled, SizePolicy, Target
+from sr_batch.videos.codecs import Codec
 from sr_export.model import Model, find_model
 from sr_train.errors import UsageError
 
@@ -47,7 +48,7 @@ def chosen_model(options: Options, say: Callable[[str], None]) -> Model:
 
 def chosen_video_settings(options: Options, traits: Traits, halo: int) -> VideoSettings:
     from sr_batch.videos.deinterlacing import Deinterlace
-    from sr_batch.videos.encoding import Codec, EncodingOptions, Hardware
+    from sr_batch.videos.encoding import EncodingOptions, Hardware
     from sr_batch.videos.frames import OnBadFrame
     from sr_batch.videos.upscaling import VideoSettings
 
@@ -81,7 +82,14 @@ def chosen_naming(options: Options, scale: int) -> Naming:
     kinds = {kind.name.lower(): kind for kind in PhotoFormat} | {"jpg": PhotoFormat.JPEG}
     target = chosen_sizes(options).target_for(scale)
     mark = f"_x{target.factor:g}" if isinstance(target, Scaled) else f"_{target}".replace("=", "")
-    return Naming(mark, options.output, options.suffix, kinds.get(options.format), OnCollision(options.on_collision))
+    return Naming(
+        mark,
+        options.output,
+        options.suffix,
+        kinds.get(options.format),
+        OnCollision(options.on_collision),
+        Codec(options.codec),
+    )
 
 
 def chosen_halo(wanted: str | int, facts: OnnxFacts) -> int:

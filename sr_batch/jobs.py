@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from sr_batch.photos import PhotoFormat
+from sr_batch.videos.codecs import Codec, result_ending
 from sr_train.errors import UsageError
 
 __all__ = ["JOURNAL", "Job", "Naming", "OnCollision", "PhotoJob", "VideoJob", "file_job", "job_in", "media_of"]
@@ -39,6 +40,7 @@ class Naming:
     suffix: str | None = None  # added to the stem; None: the mark for single files beside their input, else nothing
     format: PhotoFormat | None = None  # None: the input's own
     on_collision: OnCollision = OnCollision.RENAME
+    codec: Codec = Codec.COPY  # of videos: some go into few containers
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,9 @@ def job_in(folder: Path, source: Path, naming: Naming, suffix: str, root: Path |
             source, folder / f"{name}{ending if written is kind else written.suffixes[0]}", written, root=root
         )
     if ending.lower() in WRITTEN_VIDEO_SUFFIXES:
-        return VideoJob(source, folder / f"{name}{ending}", root=root)
+        return VideoJob(source, folder / f"{name}{result_ending(naming.codec, ending)}", root=root)
     if ending.lower() in OTHER_VIDEO_SUFFIXES:
-        return VideoJob(source, folder / f"{name}.mkv", root=root)
+        return VideoJob(source, folder / f"{name}{result_ending(naming.codec, '.mkv')}", root=root)
     return None
 
 

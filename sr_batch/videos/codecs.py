@@ -9,7 +9,17 @@ from fractions import Fraction
 
 from sr_batch.videos.picture import ContentLight, MasteringDisplay
 
-__all__ = ["ENCODERS", "Codec", "Encoder", "Hardware", "encoder_of", "level_excess"]
+__all__ = [
+    "CONTAINERS",
+    "ENCODERS",
+    "Codec",
+    "Encoder",
+    "Hardware",
+    "codec_name",
+    "encoder_of",
+    "level_excess",
+    "result_ending",
+]
 
 
 class Codec(StrEnum):
@@ -168,6 +178,29 @@ ENCODERS: tuple[Encoder, ...] = (
     replace(AMF, name="hevc_amf", codec=Codec.HEVC, formats=("yuv420p", "p010le"), crf=20),
     replace(AMF, name="av1_amf", codec=Codec.AV1, formats=("yuv420p", "p010le"), crf=24),
 )  # fmt: skip
+
+
+# What may be in which container, of what this toolkit writes.
+CONTAINERS = {
+    "mp4": (Codec.H264, Codec.HEVC, Codec.AV1, Codec.VP9),
+    "mov": (Codec.H264, Codec.HEVC, Codec.PRORES, Codec.AV1),
+    "mkv": (Codec.H264, Codec.HEVC, Codec.AV1, Codec.VP9, Codec.PRORES, Codec.FFV1),
+    "webm": (Codec.VP9, Codec.AV1),
+}
+
+
+def codec_name(codec: str) -> str:
+    """As people write it."""
+    return {"h264": "H.264", "prores": "ProRes"}.get(codec, codec.upper())
+
+
+def result_ending(codec: Codec, ending: str) -> str:
+    """What the result's name ends in: the input's ending (".mp4") if the codec goes into it, else the nearest kin's."""
+    container = {".m4v": "mp4"}.get(ending.lower(), ending.lower().removeprefix("."))
+    if codec is Codec.COPY or container not in CONTAINERS or codec in CONTAINERS[container]:
+        return ending
+    kin = ("mp4", "mov", "mkv") if container in ("mp4", "mov") else ("mkv", "webm", "mov")
+    return "." + next(name for name in kin if codec in CONTAINERS[name])
 
 
 def encoder_of(codec: Codec, hardware: Hardware) -> Encoder | None:

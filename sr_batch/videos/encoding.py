@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, cast
 
-from sr_batch.videos.codecs import Codec, Encoder, Hardware, encoder_of, level_excess
+from sr_batch.videos.codecs import CONTAINERS, Codec, Encoder, Hardware, codec_name, encoder_of, level_excess
 from sr_batch.videos.picture import ChromaSiting, Colour, Matrix, Picture, Samples
 from sr_batch.videos.pixel_formats import ALPHA, lost, nearest_format, wanted_format
 from sr_batch.videos.trial import hush, refusal
@@ -28,13 +28,6 @@ __all__ = [
     "plan_encoding",
 ]
 
-# What may be in which container, of what this toolkit writes.
-CONTAINERS = {
-    "mp4": (Codec.H264, Codec.HEVC, Codec.AV1, Codec.VP9),
-    "mov": (Codec.H264, Codec.HEVC, Codec.PRORES, Codec.AV1),
-    "mkv": (Codec.H264, Codec.HEVC, Codec.AV1, Codec.VP9, Codec.PRORES, Codec.FFV1),
-    "webm": (Codec.VP9, Codec.AV1),
-}
 # The others leave the pixels' shape to the container, and PyAV cannot tell it to Matroska's muxer.
 SAY_THEIR_ASPECT = (Codec.H264, Codec.HEVC)
 # FFmpeg's names of codecs whose successor is meant.
@@ -93,12 +86,14 @@ def plan_encoding(options: EncodingOptions, picture: Picture, output: Output) ->
     codec = _copied_codec(picture, output, notes) if options.codec is Codec.COPY else options.codec
     if codec not in CONTAINERS[output.container]:
         fitting = next(name for name in ("mov", "mkv", "webm", "mp4") if codec in CONTAINERS[name])
-        raise UsageError(f"{_upper(codec)} does not go into .{output.container}: name an output ending in .{fitting}")
+        raise UsageError(
+            f"{codec_name(codec)} does not go into .{output.container}: name an output ending in .{fitting}"
+        )
     if reason := _aspect_lost(codec, picture, output):
-        raise UsageError(f"{_upper(codec)} cannot be used: {reason}: use --codec hevc, or an output ending in .mp4")
+        raise UsageError(f"{codec_name(codec)} cannot be used: {reason}: use --codec hevc, or an output ending in .mp4")
     encoder, samples = _encoder(options, codec, picture, output, notes)
     if excess := level_excess(codec, output.height, output.width, output.rate):
-        notes.append(f"{_upper(codec)}: {excess}")
+        notes.append(f"{codec_name(codec)}: {excess}")
     plan = EncoderPlan(
         codec=codec,
         encoder=encoder.name,
@@ -165,7 +160,7 @@ def _copied_codec(picture: Picture, output: Output, notes: list[str]) -> Codec:
     if found is None and wanted is not None and wanted in CONTAINERS[output.container]:
         return wanted
     found = found or next(codec for codec in (Codec.HEVC, Codec.AV1) if codec in CONTAINERS[output.container])
-    notes.append(f"{_upper(found)} instead of {_upper(wanted or output.source_codec)}: {reason}")
+    notes.append(f"{codec_name(found)} instead of {codec_name(wanted or output.source_codec)}: {reason}")
     return found
 
 
@@ -219,7 +214,7 @@ def _encoder(
     for kind in HARDWARE_ORDER if options.hardware is Hardware.AUTO else (options.hardware,):
         encoder = encoder_of(codec, kind)
         if encoder is None:
-            reasons.append(f"{kind} has no encoder for {_upper(codec)}")
+            reasons.append(f"{kind} has no encoder for {codec_name(codec)}")
             continue
         samples = _samples(encoder, options, picture, output)
         missing = lost(picture.samples, samples)
@@ -321,8 +316,3 @@ def _settings(options: EncodingOptions) -> str:
     if options.crf is not None:
         said.append(("--crf", f"{options.crf:g}"))
     return " ".join(f"{key} {value}" for key, value in said if value is not None) or "these settings"
-
-
-def _upper(codec: str) -> str:
-    """As people write it."""
-    return {"h264": "H.264", "prores": "ProRes"}.get(codec, codec.upper())

@@ -27,6 +27,7 @@ from sr_batch.errors import UnreadableVideo
 from sr_batch.tiles import plan_tiles
 from sr_batch.upscale import TileOptions
 from sr_batch.videos.carrying import MUXERS, plan_carrying
+from sr_batch.videos.codecs import codec_name, result_ending
 from sr_batch.videos.colour import Raster, from_rgb, to_rgb
 from sr_batch.videos.deinterlacing import LEAD, Deinterlace, deinterlaced
 from sr_batch.videos.encoding import EncoderPlan, EncodingOptions, Output, plan_encoding
@@ -145,6 +146,7 @@ def upscale_video(
     remove_parts(target)
     warnings = (
         *facts.timeline.warnings,
+        *_other_container(source, target, plan),
         *plan.notes,
         *carrying.notes,
         *_bad_frames(repeated, damaged),
@@ -197,6 +199,14 @@ def _key(content: str, network_key: str, plan: EncoderPlan, settings: VideoSetti
     shaping = [content, network_key, repr(plan), settings.scale, settings.halo, settings.stream, settings.on_bad_frame]
     shaping += [settings.deinterlace, str(settings.start), str(settings.end), av.__version__, str(av.library_versions)]
     return hashlib.sha256(json.dumps(shaping).encode()).hexdigest()
+
+
+def _other_container(source: Path, target: Path, plan: EncoderPlan) -> list[str]:
+    before, after = source.suffix.lower(), target.suffix.lower()
+    if before == after or result_ending(plan.codec, before) != after:
+        return []
+    rounded = ", which rounds times to 1 ms" if after == ".mkv" and before != ".webm" else ""
+    return [f"{codec_name(plan.codec)} does not go into {before}; the result is {after}{rounded}"]
 
 
 def _bad_frames(repeated: int, damaged: int) -> list[str]:

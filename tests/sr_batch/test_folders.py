@@ -7,6 +7,7 @@ import pytest
 
 from sr_batch.folders import Job, Naming, OnCollision, PhotoJob, VideoJob, WorkList, find_jobs
 from sr_batch.photos import PhotoFormat
+from sr_batch.videos.codecs import Codec
 from sr_train.errors import UsageError
 
 X4 = Naming("_x4")
@@ -247,3 +248,17 @@ def test_what_cannot_be_meant_is_refused_in_one_sentence(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=words):
         find_jobs([Path(name) for name in inputs], naming)
+
+
+def test_videos_get_a_container_that_their_codec_goes_into(tmp_path: Path) -> None:
+    names = ["a.mp4", "b.mov", "c.MKV", "d.webm", "e.avi"]
+    for name in names:
+        (tmp_path / name).touch()
+
+    def targets(codec: Codec) -> list[str]:
+        return [job.target.name for job in find_jobs([tmp_path], Naming("_x4", tmp_path.parent / "out", codec=codec))]
+
+    assert targets(Codec.PRORES) == ["a.mov", "b.mov", "c.MKV", "d.mkv", "e.mkv"]
+    assert targets(Codec.FFV1) == ["a.mkv", "b.mkv", "c.MKV", "d.mkv", "e.mkv"]
+    assert targets(Codec.VP9) == ["a.mp4", "b.mp4", "c.MKV", "d.webm", "e.mkv"]
+    assert targets(Codec.COPY) == ["a.mp4", "b.mov", "c.MKV", "d.webm", "e.mkv"]

@@ -257,3 +257,9 @@ def test_chroma_that_lies_elsewhere_is_said_in_the_result(tmp_path: Path) -> Non
     source = write_clip(tmp_path / "a.mp4", [frame_of(planes, "yuv420p")] * 2, options=options)
     enlarge_film(source, tmp_path / "b.mp4")
     assert fact(tmp_path / "b.mp4").colour.siting is ChromaSiting.TOP_LEFT
+
+
+def test_another_container_for_the_codecs_sake_is_said(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", [fields(number) for number in range(2)])
+    done = enlarge_film(source, tmp_path / "a.mkv", scale=1, encoding=LOSSLESS)
+    assert "FFV1 does not go into .mp4; the result is .mkv, which rounds times to 1 ms" in done.warnings
