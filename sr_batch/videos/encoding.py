@@ -308,6 +308,8 @@ def _lost_metadata(encoder: Encoder, picture: Picture) -> list[str]:
         notes.append(
             f"the frame-by-frame grading ({', '.join(picture.dynamic_hdr)}) is not carried, the base picture is"
         )
+    if picture.captions:
+        notes.append("closed captions inside the pictures are not carried: extract them first (ccextractor)")
     return notes
 
 

@@ -120,11 +120,6 @@ class Colour:
     monochrome: bool = False  # a grey picture: what is written has neutral chroma, if any
     guessed: tuple[str, ...] = ()  # of "matrix", "range", "primaries", "transfer", "siting"
 
-    @property
-    def hdr(self) -> bool:
-        """Perceptual quantizer or hybrid log-gamma."""
-        return self.transfer in (16, 18)
-
 
 @dataclass(frozen=True)
 class MasteringDisplay:
@@ -161,6 +156,7 @@ class Picture:
     mastering_display: MasteringDisplay | None = None
     content_light: ContentLight | None = None
     dynamic_hdr: tuple[str, ...] = ()  # per-frame grading that is not carried: "Dolby Vision", "HDR10+"
+    captions: bool = False  # closed captions inside the pictures (CEA-608, CEA-708), not carried
 
     @property
     def size(self) -> tuple[int, int]:
@@ -189,11 +185,12 @@ def read_picture(stream: VideoStream, first: VideoFrame) -> Picture:
         mastering_display=_mastering_display(side_data.get("MASTERING_DISPLAY_METADATA")),
         content_light=_content_light(side_data.get("CONTENT_LIGHT_LEVEL")),
         dynamic_hdr=tuple(name for key, name in DYNAMIC.items() if key in side_data),
+        captions="A53_CC" in side_data,
     )
 
 
 DYNAMIC = {"DOVI_METADATA": "Dolby Vision", "DYNAMIC_HDR_PLUS": "HDR10+", "DYNAMIC_HDR_VIVID": "HDR Vivid"}
-WANTED = ("DISPLAYMATRIX", "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", *DYNAMIC)
+WANTED = ("DISPLAYMATRIX", "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "A53_CC", *DYNAMIC)
 
 
 def _side_data(frame: VideoFrame) -> dict[str, bytes]:

@@ -248,6 +248,7 @@ WRITTEN = [
     (Codec.HEVC, "mov", "yuv422p10le", replace(HDR10, siting=ChromaSiting.LEFT)),
     (Codec.HEVC, "mkv", "yuv420p10le", HDR10),
     (Codec.HEVC, "mp4", "yuv420p", replace(BT709, siting=ChromaSiting.BOTTOM_LEFT)),
+    (Codec.HEVC, "mp4", "yuv420p10le", Colour(9, False, 9, 18, ChromaSiting.LEFT)),  # HLG
     (Codec.AV1, "mp4", "yuv420p10le", HDR10),
     (Codec.AV1, "webm", "yuv420p", Colour(6, False, 5, 6, ChromaSiting.LEFT)),
     (Codec.VP9, "webm", "yuv420p", BT709),
@@ -303,6 +304,10 @@ def test_hdr10_metadata_that_cannot_be_written_is_said(codec: Codec, container: 
     notes = " ".join(plan_of(picture, output_of(container), codec=codec).notes)
     assert "does not write the HDR10 mastering display and light level" in notes
     assert "Dolby Vision" in notes
+
+
+def test_closed_captions_that_are_not_carried_are_said() -> None:
+    assert any("closed captions" in note for note in plan_of(replace(picture_of(), captions=True), output_of()).notes)
 
 
 def test_an_untagged_video_is_tagged_as_it_was_converted() -> None:

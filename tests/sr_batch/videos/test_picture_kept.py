@@ -23,7 +23,7 @@ from sr_batch.videos.inspecting import inspect_video
 from sr_batch.videos.picture import ChromaSiting, Colour, Picture
 from sr_batch.videos.planes import planes_of
 from tests.sr_batch.videos.clips import frame_of, write_clip
-from tests.sr_batch.videos.films import enlarge_film
+from tests.sr_batch.videos.films import Stopped, enlarge_film
 from tests.sr_batch.videos.test_colour import bars_frame, colour_of
 from tests.sr_batch.videos.test_encoding import DISPLAY, HDR10, LIGHT, output_of, picture_of, plan_of, write
 
@@ -219,17 +219,11 @@ def test_interlaced_frames_after_a_resume_are_those_of_an_undisturbed_run(tmp_pa
     source = interlaced_clip(tmp_path / "a.mp4", 12)
     enlarge_film(source, tmp_path / "whole.mkv", scale=1, encoding=LOSSLESS)
 
-    def failing(batches: Any) -> Any:
-        for number, batch in enumerate(batches):
-            if number == 40:
-                raise KeyboardInterrupt
-            yield batch
-
     from sr_batch.videos.upscaling import PartRule
 
     changes: dict[str, Any] = {"encoding": LOSSLESS, "part": PartRule(frames=2)}
-    with pytest.raises(KeyboardInterrupt):
-        enlarge_film(source, tmp_path / "b.mkv", scale=1, stream=failing, **changes)
+    with pytest.raises(Stopped):
+        enlarge_film(source, tmp_path / "b.mkv", scale=1, stop_at=5, **changes)
     done = enlarge_film(source, tmp_path / "b.mkv", scale=1, **changes)
     assert done.resumed > 0
     for one, other in zip(pictures_in(tmp_path / "whole.mkv"), pictures_in(tmp_path / "b.mkv"), strict=True):
