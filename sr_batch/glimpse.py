@@ -17,6 +17,7 @@ from PIL import Image
 
 from sr_batch.photos import IccChoice, Photo, ReadOptions, Size, probe, read_photo
 from sr_batch.photos.colour import to_srgb
+from sr_batch.resize import resize
 from sr_batch.upscale import Band
 
 __all__ = ["Glimpse", "Look", "Part", "glimpse_of_files"]
@@ -60,11 +61,11 @@ class Look:
     """Gathers the rows of the result that the part needs, as they come. Not for several threads at a time."""
 
     def __init__(self, photo: Photo, width: int, window: Size) -> None:
-        """`width`: the result's, in pixels; at most `window` of it is shown."""
+        """`width`: of the picture whose rows will be added, in pixels; at most `window` of it is shown."""
         scale = width / photo.size.width
-        height, width = (max(1, math.floor(side / scale)) for side in (window.height, window.width))
-        self._size = photo.size
-        self._part = _liveliest(photo.rgb, min(height, photo.size.height), min(width, photo.size.width))
+        sides = ((window.height, photo.size.height), (window.width, photo.size.width))
+        self._size, self._width = photo.size, width
+        self._part = _liveliest(photo.rgb, *(min(max(1, math.floor(most / scale)), side) for most, side in sides))
         self._rows, self._columns = self._part.window(scale)
         inside = self._part.window()
         self._before = _bytes(photo.rgb[inside])
@@ -80,9 +81,16 @@ class Look:
         if stop > 0 and start < band.pixels.shape[0]:
             self._bands.append(_bytes(band.pixels[max(0, start) : stop, self._columns]))
 
-    def glimpse(self) -> Glimpse:
-        """The pictures; all rows must have been added. Takes some 50 ms."""
+    def glimpse(self, width: int | None = None) -> Glimpse:
+        """The pictures; all rows must have been added. Takes some 50 ms.
+
+        `width`: the file's, where it has another size than what was drawn: the part is resized as the file was.
+        """
         after = np.concatenate(self._bands)
+        if width is not None and width != self._width:
+            factor = width / self._width
+            sides = (max(1, round(side * factor)) for side in after.shape[:2])
+            after = _bytes(resize(after, Size(*sides)))
         thumbnail = self._picture(self._whole, None)
         thumbnail.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
         before_file = _webp(self._picture(self._before, self._alpha), lossless=True)

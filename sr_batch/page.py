@@ -1,4 +1,4 @@
-"""The report for people: one HTML file that needs nothing else, with a card for each photo. See docs/report.md.
+"""The report for people: one HTML file that needs nothing else, with a card for each file. See docs/report.md.
 
 Cards are written to a scratch file while the run goes on; the page is put together at its end. Pictures are encoded
 in one thread, beside the run. What is held at a time is a few photos' cut-outs, however many photos there are.
@@ -104,7 +104,7 @@ class Page:
 
     def _glimpse(self, record: Record, look: Look | None) -> Glimpse | None:
         if look:
-            return look.glimpse()
+            return look.glimpse(record["result_width"])
         if record["event"] != "skipped":
             return None
         try:
@@ -147,7 +147,7 @@ def _assemble(file: IO[bytes], cards: IO[bytes], title: str, totals: str) -> Non
 def _title(facts: Record, summary: Summary) -> str:
     done = summary.done + summary.skipped
     size = facts.get("target", f"{facts['scale']}x")
-    return f"{done} {'picture' if done == 1 else 'pictures'}, {size}"
+    return f"{done} {'file' if done == 1 else 'files'}, {size}"
 
 
 def _totals(facts: Record, summary: Summary, failures: Sequence[tuple[int, str, str]]) -> str:
@@ -161,6 +161,8 @@ def _totals(facts: Record, summary: Summary, failures: Sequence[tuple[int, str, 
         ("results", f"{summary.result_pixels / MEGA:.1f} MP"),
         ("time", _duration(summary.seconds)),
         ("speed", f"{speed:.3f} MP/s of input"),
+        *([("tiles reused", str(summary.tiles.reused))] if summary.tiles.reused else []),
+        *([("tiles done again in fp32", str(summary.tiles.redone))] if summary.tiles.redone else []),
     ]
     entries = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures)
     how = f"{facts['model']} on {facts['engine']}, {facts['precision']}; {time.strftime('%Y-%m-%d %H:%M')}"
@@ -200,11 +202,15 @@ def _facts(record: Record, facts: Record, folder: Path) -> list[str]:
     if "result_width" in record:
         sizes = f"{record['width']}x{record['height']} to {record['result_width']}x{record['result_height']}"
         frames = f", {record['frames']} frames" if "frames" in record else ""
-        took = f", {_duration(record['seconds'])} on {facts['engine']}, {facts['precision']}"
-        lines.append(_text(sizes + frames + took))
+        how = {**facts, **record}  # a deep photo computes in fp32, whatever the run does
+        lines.append(_text(f"{sizes}{frames}, {_duration(record['seconds'])} on {how['engine']}, {how['precision']}"))
+        if verified := record.get("verified"):
+            lines.append(f"Read back: {verified['frames']} frames, {verified['streams_copied']} streams as they were.")
     elif record["event"] == "skipped":
         lines.append(_text(f"Skipped: {record.get('reason', 'already there')}."))
-    links = [("original", record["source"]), *([("result", record["result"])] if "result" in record else [])]
+    links = [("original", record["source"])]
+    if "result" in record and (record["event"] == "finished" or Path(record["result"]).exists()):
+        links.append(("result", record["result"]))
     named = f'aria-label="{{}} of {_text(record["source"])}"'
     anchors = [f'<a href="{_address(path, folder)}" {named.format(label)}>{label}</a>' for label, path in links]
     lines.append(" · ".join(anchors))

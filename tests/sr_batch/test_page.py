@@ -22,6 +22,7 @@ from sr_batch.page import open_page
 from sr_batch.photos import Photo, PhotoFormat, Size, read_photo
 from sr_batch.pipeline import run_batch
 from sr_batch.report import Recorder
+from sr_batch.resize import resize
 from sr_batch.upscale import Band
 from sr_train.errors import UsageError
 from tests.conftest import random_pixels
@@ -109,6 +110,19 @@ def test_both_pictures_show_the_same_place_pixel_for_pixel() -> None:
     assert np.array_equal(before, expected)
 
 
+@pytest.mark.parametrize("width", [60, 240])
+def test_a_result_of_another_size_than_the_networks_is_shown_in_its_own(width: int) -> None:
+    """--scale 2 and --scale 8 of a 4x network: the part is that of the file, to a pixel."""
+    pixels = random_pixels(20, 30)[:, :, :1].repeat(3, axis=2)  # grey: WebP halves colour
+    look = Look(Photo(pixels, grey=False, alpha=None, icc=None), 120, Size(99, 200))
+    large = pixels.repeat(4, axis=0).repeat(4, axis=1)
+    look.add(Band(0, large))
+    seen = look.glimpse(width)
+    assert seen.shown == Size(width * 2 // 3, width)
+    after = np.asarray(Image.open(io.BytesIO(seen.after)), dtype=float)
+    assert np.abs(after - np.asarray(resize(large, seen.shown), dtype=float)).mean() < 4
+
+
 def test_colours_are_shown_as_the_photos_profile_means_them() -> None:
     """The page is sRGB, whatever the file is: here one whose profile gives numbers another brightness."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
@@ -160,9 +174,12 @@ def test_a_name_that_is_no_text_is_linked_by_its_bytes(tmp_path: Path) -> None:
 
 def test_a_film_gets_a_card_without_pictures(tmp_path: Path) -> None:
     with open_page(tmp_path / "run.html", FACTS, Summary(done=1), 1) as page:
-        page.take(finished(tmp_path / "film.mp4", 90, 160, frames=250, warnings=["two audio streams"]))
+        verified = {"frames": 250, "streams_copied": 2, "packets_copied": 900}
+        film = finished(tmp_path / "film.mp4", 90, 160, frames=250, warnings=["two audio streams"], verified=verified)
+        page.take(film | {"precision": "bf16"})
     html = _read(tmp_path / "run.html")
-    assert "160x90 to 640x360, 250 frames, 1.5 s on torch 2, fp32" in html.text
+    assert "160x90 to 640x360, 250 frames, 1.5 s on torch 2, bf16" in html.text
+    assert "Read back: 250 frames, 2 streams as they were." in html.text
     assert "Note: two audio streams" in html.text and not html.all("img")
     assert html.all("article")[0]["data-kind"] == "done noted"
 
