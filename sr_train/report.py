@@ -38,11 +38,12 @@ PART = 160  # pixels a side of the centre that the page shows of each picture
 MOMENTS = 8  # at most so many steps of a stage are shown side by side
 TITLES = {SRRESNET: "Stage 1: SRResNet", SRGAN: "Stage 2: SRGAN"}
 STYLE = (
-    "body{font:15px system-ui,sans-serif;margin:2em auto;max-width:1400px;color:#222}"
-    "figure{display:inline-block;margin:.4em;vertical-align:top;text-align:center;font-size:13px}"
+    ":root{color-scheme:light dark}svg{fill:currentColor;max-width:100%}"
+    "body{font:15px system-ui,sans-serif;margin:2em auto;padding:0 1em;max-width:1400px;overflow-wrap:anywhere}"
+    "figure{display:inline-block;margin:.4em;width:200px;vertical-align:top;text-align:center;font-size:13px}"
     "img{image-rendering:pixelated;width:200px;height:200px;object-fit:contain}"
-    "table{border-collapse:collapse}td,th{padding:.2em .7em;border:1px solid #ccc;text-align:right}"
-    "pre{background:#f4f4f4;padding:1em}"
+    "table{border-collapse:collapse}td,th{padding:.2em .7em;border:1px solid #8888;text-align:right}"
+    "pre{background:#8882;padding:1em;overflow-x:auto}"
 )
 
 
@@ -88,6 +89,7 @@ def _page(run: Path, stages: Sequence[_Stage]) -> str:
     text = html.escape(recipe.read_text(encoding="utf-8")) if recipe.is_file() else ""
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(run.name)}</title>",
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<style>{STYLE}</style><h1>{html.escape(run.resolve().name)}</h1>",
         "<h2>Side by side</h2>",
         *_side_by_side(run, stages),
