@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sr_batch.errors import UnreadableVideo
 from sr_batch.videos.codecs import Codec, Hardware
+from sr_batch.videos.colour import to_rgb
 from sr_batch.videos.deinterlacing import Deinterlace
 from sr_batch.videos.encoding import EncodingOptions
 from sr_batch.videos.inspecting import inspect_video
@@ -176,7 +177,7 @@ def test_hdr10_comes_through(tmp_path: Path, codec: Codec) -> None:
     assert found.samples.name == "yuv420p10le"
 
 
-def fields(number: int) -> VideoFrame:
+def fields(number: int, noise: int = 0) -> VideoFrame:
     """A bright bar on dark grey that moves 4 pixels to the right from field to field.
 
     The bottom field is the first: x264 goes by the frames' own flag, which PyAV cannot set.
@@ -185,12 +186,14 @@ def fields(number: int) -> VideoFrame:
     for parity in (0, 1):
         left = 8 + 8 * number + 4 * (1 - parity)
         luma[parity::2, left : left + 16] = 200
+    if noise:
+        luma += np.random.default_rng(number).integers(-noise, noise, luma.shape)
     return frame_of([luma, np.full((32, 48), 128), np.full((32, 48), 128)], "yuv420p")
 
 
-def interlaced_clip(path: Path, frames: int = 6) -> Path:
+def interlaced_clip(path: Path, frames: int = 6, noise: int = 0) -> Path:
     options = {"x264-params": "bff=1", "crf": "1", "preset": "ultrafast"}
-    return write_clip(path, [fields(number) for number in range(frames)], options=options)
+    return write_clip(path, [fields(number, noise) for number in range(frames)], options=options)
 
 
 def comb(luma: NDArray[Any]) -> float:
@@ -216,7 +219,7 @@ def test_interlaced_frames_are_made_whole_one_for_each(tmp_path: Path) -> None:
 
 
 def test_interlaced_frames_after_a_resume_are_those_of_an_undisturbed_run(tmp_path: Path) -> None:
-    source = interlaced_clip(tmp_path / "a.mp4", 12)
+    source = interlaced_clip(tmp_path / "a.mp4", 12, noise=30)
     enlarge_film(source, tmp_path / "whole.mkv", scale=1, encoding=LOSSLESS)
 
     from sr_batch.videos.upscaling import PartRule
@@ -257,3 +260,20 @@ def test_another_container_for_the_codecs_sake_is_said(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mp4", [fields(number) for number in range(2)])
     done = enlarge_film(source, tmp_path / "a.mkv", scale=1, encoding=LOSSLESS)
     assert "FFV1 does not go into .mp4; the result is .mkv, which rounds times to 1 ms" in done.warnings
+
+
+@pytest.mark.parametrize(("ending", "codec"), [("mp4", Codec.H264), ("mkv", Codec.FFV1)])
+def test_rgb_video_keeps_its_colours(tmp_path: Path, ending: str, codec: Codec) -> None:
+    """Screen recordings: written as BT.709, and as RGB where the codec has it."""
+    rgb = np.repeat(np.repeat(np.array([[[200, 80, 40]], [[30, 90, 160]]], np.uint8), 24, 0), 64, 1)
+    frame = VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="bgr0")
+    source = write_clip(tmp_path / "a.mkv", [frame] * 2, "ffv1")
+    result = tmp_path / f"b.{ending}"
+    options = EncodingOptions(codec, crf=None if codec is Codec.FFV1 else 2)
+    enlarge_film(source, result, scale=1, encoding=options)
+    picture = fact(result)
+    assert picture.samples.rgb is (codec is Codec.FFV1)
+    assert (picture.colour.matrix, picture.colour.full_range) == ((0, True) if codec is Codec.FFV1 else (1, False))
+    with av.open(str(result)) as container:
+        found = to_rgb(next(container.decode(video=0)), picture).rgb
+    assert np.abs(found.astype(int)[[4, -4]] - rgb[[4, -4]]).max() <= (0 if codec is Codec.FFV1 else 2)
