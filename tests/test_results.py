@@ -68,6 +68,21 @@ def test_page_and_card_follow_the_checkpoint(results: ModuleType, tmp_path: Path
     assert "| mine |" in page  # of the samples, measured anew
 
 
+def test_with_both_models_there_is_a_column_for_each_and_a_strip_of_strengths(
+    results: ModuleType, tmp_path: Path
+) -> None:
+    for seed, name in enumerate(("srresnet", "srgan")):
+        save_checkpoint(tmp_path / f"{name}.safetensors", random_generator(TINY, seed))
+    models = [str(tmp_path / f"{name}.safetensors") for name in ("srresnet", "srgan")]
+    assert results.main(["--models", *models, "--out", str(tmp_path / "docs"), "--cards", str(tmp_path)]) == 0
+    page = (tmp_path / "docs/results.md").read_text()
+    assert "images/results/strength.png" in _pictures(page) and "not shipped yet" not in page
+    assert "| SRResNet | " in page and "| SRGAN | " in page
+    strips = sys.modules["strips"]
+    with Image.open(tmp_path / "docs/images/results/cat.png") as image:
+        assert image.width == 5 * (112 * strips.ZOOM + strips.GAP) - strips.GAP  # LR, bicubic, both models, HR
+
+
 def test_a_strip_shows_the_same_square_of_each_picture(results: ModuleType, tmp_path: Path) -> None:
     hr = random_pixels(64, 64)
     lr = np.ascontiguousarray(hr[::4, ::4])
