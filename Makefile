@@ -40,6 +40,7 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/png.py
 	$(BIN)/python benchmarks/colour.py
+	$(BIN)/python benchmarks/video.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/training.py
 

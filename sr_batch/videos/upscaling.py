@@ -47,8 +47,7 @@ from sr_train.atomic_file import atomic_file
 __all__ = ["PartRule", "VideoDone", "VideoSettings", "upscale_video"]
 
 Pixels = NDArray[Any]
-ROOM = 2  # frames that wait between two stages
-ROOM_DEEP = 1  # of those, where a frame has four bytes a sample
+ROOM = 1  # frames that wait between two stages: a large one takes tens of megabytes at each
 SAMPLED_ROWS = 16  # every so many rows are compared first
 
 
@@ -78,7 +77,7 @@ class VideoSettings:
     end: Fraction | None = None  # None: the last
     keep_mtime: bool = True  # results have the modification time of their inputs
     part: PartRule = field(default=PartRule())
-    reuse_bytes: int = 128 << 20  # of results remembered for windows with the same bytes
+    reuse_bytes: int = 32 << 20  # of results remembered for windows with the same bytes
 
     def tile_options(self) -> TileOptions:
         return TileOptions(self.scale, self.halo, self.batch, self.reuse_bytes)
@@ -223,16 +222,15 @@ def _make_parts(job: _Job, network: Network, parts: Parts, target: Path, progres
         return
     settings = job.settings
     tiles = plan_tiles(picture.height, picture.width, settings.tile, settings.halo, settings.fixed_tile)
-    room = ROOM_DEEP if picture.deep else ROOM
 
     def encode(items: Iterator[_Upscaled]) -> None:
-        _encode(items, job, parts, target, room)
+        _encode(items, job, parts, target)
 
     with (
         open_video(job.source) as container,
-        running_ahead(_shown(job, container, wanted, done), room, "decode") as shown,
-        running_ahead(_rasters(shown, picture), room, "to RGB") as rasters,
-        Consumer(encode, room, "encode") as encoder,
+        running_ahead(_shown(job, container, wanted, done), ROOM, "decode") as shown,
+        running_ahead(_rasters(shown, picture), ROOM, "to RGB") as rasters,
+        Consumer(encode, ROOM, "encode") as encoder,
     ):
         frames = ((raster, raster.raster.rgb, raster.repeat) for raster in rasters)
         for item, large in upscale_frames(frames, network, tiles, settings.tile_options()):
@@ -308,11 +306,11 @@ def _equal(one: Raster, other: Raster) -> bool:
     return True
 
 
-def _encode(items: Iterator[_Upscaled], job: _Job, parts: Parts, target: Path, room: int) -> None:
+def _encode(items: Iterator[_Upscaled], job: _Job, parts: Parts, target: Path) -> None:
     """In a thread: frames into parts. A part that is begun is finished when the frames end, however they end."""
     rule, writer, begun = job.settings.part, None, 0.0
     suffix = target.suffix.lower()
-    with running_ahead(_frames(items, job), room, "from RGB") as frames:
+    with running_ahead(_frames(items, job), ROOM, "from RGB") as frames:
         for shown, frame in frames:
             if writer is None:
                 writer, begun = PartWriter(parts.next_file(suffix), job.plan, parts.frames), time.monotonic()
