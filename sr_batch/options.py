@@ -63,6 +63,7 @@ class Options:
     batch: int  # tiles
     compile: bool
     jobs: tuple[int, int]  # decoding and encoding threads
+    cluster: str | None  # address of a Ray cluster
 
     stream: int | None  # which of a video's video streams, from 0
     range: tuple[Fraction | None, Fraction | None]  # seconds from a video's first frame: start, end
@@ -162,6 +163,11 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
     add("--batch", type=_positive, default=1, metavar="N", help="tiles in one engine call (1)")
     add("--compile", action="store_true", help="engine torch: torch.compile it (slow start; needs a C++ compiler)")
     add("-j", "--jobs", type=_jobs, default=(1, 2), metavar="N|LOAD:PROC:SAVE", help="threads that decode and encode")
+    add(
+        "--cluster",
+        metavar="ADDRESS",
+        help="photos on all machines of a Ray cluster: auto or host:port (docs)",
+    )
 
 
 def _add_videos(group: argparse._ArgumentGroup) -> None:

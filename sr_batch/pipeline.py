@@ -57,7 +57,7 @@ from sr_batch.upscale import (
 from sr_train.atomic_file import atomic_file, remove_leftovers
 from sr_train.errors import SRError
 
-__all__ = ["Settings", "run_batch"]
+__all__ = ["Settings", "jobs_to_do", "run_batch"]
 
 DECODED_BYTES = 256 << 20  # of photos decoded and not yet cut into tiles; a larger one is alone
 DECODED_BYTES_PER_PIXEL = 3
@@ -158,7 +158,7 @@ class _Run:
 
     def all(self, jobs: Iterable[PhotoJob], stream: Stream, guard: Guard | None) -> None:
         settings, events, summary = self._settings, self._events, self._summary
-        to_do = _to_do(jobs, settings, events, summary, self._journals)
+        to_do = jobs_to_do(jobs, settings, events, summary, self._journals)
         options = TileOptions(settings.scale, settings.halo, settings.batch, settings.reuse_bytes)
         try:
             pieces = upscale_all(self._pictures(to_do), stream, options, summary.tiles, guard, events.advanced)
@@ -292,7 +292,7 @@ class _Run:
             self._events.finished(output.job, output.done)
 
 
-def _to_do(
+def jobs_to_do(
     jobs: Iterable[PhotoJob], settings: Settings, events: Events, summary: Summary, journals: Journals
 ) -> Iterator[PhotoJob]:
     for job in jobs:

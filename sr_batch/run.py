@@ -19,6 +19,8 @@ from sr_batch.choices import (
     chosen_sizes,
     chosen_video_settings,
 )
+from sr_batch.cluster import connected, run_on_cluster
+from sr_batch.cluster_worker import ModelSource
 from sr_batch.doors import Doors
 from sr_batch.dry_run import dry_run
 from sr_batch.events import Events, Failure, Summary
@@ -185,7 +187,11 @@ def _run_jobs(
         for path, reason in work.failures:
             summary.failures.append(Failure(path, reason))
             events.failed(summary.failures[-1])
-        if not options.preview:
+        if options.cluster is not None:
+            source = ModelSource(model.path.name, model.path.read_bytes(), options.engine, str(traits.precision))
+            stack.enter_context(connected(options.cluster))
+            run_on_cluster(work.photos(), source, settings, events, summary, journals)
+        elif not options.preview:
             run_batch(work.photos(), doors.stream, settings, events, summary, journals, guard)
         if work.has_videos:
             from sr_batch.videos.batch import run_videos
