@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -143,3 +146,22 @@ def test_a_tiff_is_compressed_and_another_reader_finds_date_and_place(tmp_path: 
         assert page.tags["ExifTag"].value["DateTimeOriginal"] == "2026:11:22 10:00:00"
         assert page.tags["GPSTag"].value["GPSLatitude"] == (46, 1, 30, 1, 0, 1)
         assert page.asarray().shape == (96, 64, 3)
+
+
+@pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_exiftool_finds_all_of_it_and_nothing_to_complain_about(tmp_path: Path, kind: PhotoFormat) -> None:
+    content, _ = _result(_photo(tmp_path), kind)
+    result = tmp_path / f"result{kind.suffixes[0]}"
+    result.write_bytes(content)
+    ran = subprocess.run(["exiftool", "-json", "-n", "-G1", result], capture_output=True, check=True)
+    (found,) = json.loads(ran.stdout)
+    assert found["IFD0:Make"] == "Maker"
+    assert found["ExifIFD:DateTimeOriginal"] == "2026:11:22 10:00:00"
+    assert found["GPS:GPSLatitude"] == pytest.approx(46.5)
+    assert found.get("IFD0:Orientation", 1) == 1 and found["XMP-tiff:Orientation"] == 1
+    assert (found["XMP-exif:ExifImageWidth"], found["XMP-exif:ExifImageHeight"]) == (64, 96)
+    assert (found["ExifIFD:ExifImageWidth"], found["ExifIFD:ExifImageHeight"]) == (64, 96)
+    if kind not in (PhotoFormat.WEBP, PhotoFormat.AVIF):
+        assert found["IPTC:City"] == "Bern"
+    assert not [line for line in found if line in ("ExifTool:Warning", "ExifTool:Error")]
