@@ -31,11 +31,11 @@ MASK = 2**64 - 1
 class Collisions:
     """Walks the jobs once to know who shares a result with whom; more often only where some do."""
 
-    def __init__(self, walk: Callable[[], Iterable[Job]], policy: OnCollision) -> None:
-        """`walk` gives the same jobs each time, as far as nobody changes the folders meanwhile."""
+    def __init__(self, first: Iterable[Job], again: Callable[[], Iterable[Job]], policy: OnCollision) -> None:
+        """`again` gives the jobs of `first` each time, as far as nobody changes the folders meanwhile."""
         self._policy = policy
         targets, sources = array("Q"), array("Q")
-        for job in walk():
+        for job in first:
             targets.append(_hash(_comparable(job.target)))
             sources.append(_hash(_absolute(job.source)))
         pairs = np.stack([np.frombuffer(part, np.uint64) for part in (targets, sources)], axis=1)
@@ -47,7 +47,7 @@ class Collisions:
         self._shared = [_repeated(np.sort(once[:, 0]))]  # by name in NAMES: hashes of those that are not free
         taken = {int(value) for value in once[:, 0]} if self._shared[0] and policy is OnCollision.RENAME else set()
         while self._shared[-1] and policy is OnCollision.RENAME and len(self._shared) < len(NAMES):
-            self._shared.append(self._not_free(self.once(walk()), taken))
+            self._shared.append(self._not_free(self.once(again()), taken))
 
     @property
     def any(self) -> bool:

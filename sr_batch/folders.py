@@ -54,7 +54,7 @@ class WorkList:
         self._inputs, self._listed, self._naming = inputs, listed, naming
         self._outputs = {path: _output_of(path, inputs, naming) for path in inputs if path.is_dir()}
         self._findings = Findings()
-        self._collisions = Collisions(lambda: self._walk(self._findings), naming.on_collision)
+        self._collisions = Collisions(self._walk(self._findings), self._walk, naming.on_collision)
         self._without_name = self._tell_collisions() if self._collisions.any else 0
         if self._findings.not_written and naming.format is None:
             names = ", ".join(sorted(kind.name for kind in self._findings.not_written))
@@ -93,7 +93,7 @@ class WorkList:
         return self._collisions.count - self._without_name
 
     def __iter__(self) -> Iterator[Job]:
-        return (job for _, job in self._collisions.resolved(self._walk(Findings())) if job is not None)
+        return (job for _, job in self._collisions.resolved(self._walk()) if job is not None)
 
     def photos(self) -> Iterator[PhotoJob]:
         return (job for job in self if isinstance(job, PhotoJob))
@@ -101,7 +101,8 @@ class WorkList:
     def videos(self) -> Iterator[VideoJob]:
         return (job for job in self if isinstance(job, VideoJob))
 
-    def _walk(self, findings: Findings) -> Iterator[Job]:
+    def _walk(self, findings: Findings | None = None) -> Iterator[Job]:
+        findings = findings if findings is not None else Findings()  # told of the first time
         for job in self._all(findings):
             if isinstance(job, PhotoJob) and (kind := PhotoFormat.of(job.source)) and not kind.is_written:
                 findings.not_written.add(kind)
@@ -159,7 +160,7 @@ class WorkList:
     def _tell_collisions(self) -> int:
         """Names the files that share a result, and returns how many of them get none."""
         findings, without = self._findings, 0
-        for wanted, job in self._collisions.resolved(self._walk(Findings())):
+        for wanted, job in self._collisions.resolved(self._walk()):
             if job is None and self._naming.on_collision is OnCollision.SKIP:
                 sentence = f"another photo has the same result {wanted.target.name}; left alone (--on-collision skip)"
                 findings.notes.add("left alone", f"{wanted.source}: {sentence}")

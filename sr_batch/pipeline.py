@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -32,7 +30,6 @@ from sr_batch.journal import Journals, Stamp, State, fingerprint
 from sr_batch.photos import (
     AlphaChoice,
     Photo,
-    PhotoFormat,
     Size,
     check_size,
     open_sequence_writer,
@@ -44,6 +41,8 @@ from sr_batch.photos.transparency import mean_channel, tame_alpha
 from sr_batch.resize import BandResizer, resize
 from sr_batch.settings import Settings
 from sr_batch.sizes import enlarged_beyond
+from sr_batch.space import check_room, disk_full
+from sr_batch.targets import Tidied, ready_folder
 from sr_batch.tiles import plan_tiles
 from sr_batch.upscale import (
     Broken,
@@ -54,7 +53,7 @@ from sr_batch.upscale import (
     TileOptions,
     upscale_all,
 )
-from sr_train.atomic_file import atomic_file, remove_leftovers
+from sr_train.atomic_file import atomic_file
 from sr_train.errors import SRError
 
 __all__ = ["Settings", "jobs_to_do", "run_batch"]
@@ -62,15 +61,6 @@ __all__ = ["Settings", "jobs_to_do", "run_batch"]
 DECODED_BYTES = 256 << 20  # of photos decoded and not yet cut into tiles; a larger one is alone
 DECODED_BYTES_PER_PIXEL = 3
 ENCODING_BYTES = 64 << 20  # of bands that wait or are being encoded; a larger one is alone
-# Least bytes per output pixel that a photo of each format takes on disk (smooth ones take less): used only to say
-# "disk full" before the work instead of after it.
-LEAST_BYTES_PER_PIXEL = {
-    PhotoFormat.PNG: 0.1,
-    PhotoFormat.JPEG: 0.02,
-    PhotoFormat.WEBP: 0.01,
-    PhotoFormat.TIFF: 0.1,
-    PhotoFormat.AVIF: 0.001,
-}
 
 
 class _LeftAlone(Exception):
@@ -214,11 +204,9 @@ class _Run:
     def _decode_ahead(self, jobs: Iterator[PhotoJob]) -> Iterator[tuple[PhotoJob, Future[_Decoded]]]:
         """Jobs in order, each with its photo, decoded while the ones before are inferred."""
         waiting: deque[tuple[PhotoJob, Future[_Decoded]]] = deque()
-        tidied: set[Path] = set()
+        tidied = Tidied()
         for ticket, job in enumerate(jobs):
-            if job.target.parent not in tidied:
-                tidied.add(job.target.parent)
-                remove_leftovers(job.target.parent)
+            tidied.tidy(job)
             hashed = self._journals.of(job) is not None
             decoded = self._loaders.submit(_check_and_decode, job, self._settings, self._budget, ticket, hashed=hashed)
             waiting.append((job, decoded))
@@ -340,7 +328,8 @@ def _check_and_decode(job: PhotoJob, settings: Settings, budget: ByteBudget, tic
         stamp, content = fingerprint(job.source) if hashed else (None, "")
         photo = read_photo(job.source, settings.read).for_result(job.format, size)
         if photo.sequence is not None:
-            _check_space(job, round(photo.sequence.pixels * size.pixels / photo.size.pixels))
+            pixels = round(photo.sequence.pixels * size.pixels / photo.size.pixels)
+            check_room(job.target.parent, pixels, job.format)
     except BaseException:
         budget.give_back(reserved)
         raise
@@ -349,23 +338,8 @@ def _check_and_decode(job: PhotoJob, settings: Settings, budget: ByteBudget, tic
 
 def _check_target(job: PhotoJob, size: Size) -> None:
     check_size(size, job.format)
-    try:
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UnwritablePhoto(f"its folder {job.target.parent} cannot be made ({error.strerror})") from error
-    _check_space(job, size.pixels)
-
-
-def _check_space(job: PhotoJob, pixels: int) -> None:
-    try:
-        free = shutil.disk_usage(job.target.parent).free
-    except OSError as error:
-        raise UnwritablePhoto(f"its folder {job.target.parent} cannot be looked at ({error.strerror})") from error
-    needed = pixels * LEAST_BYTES_PER_PIXEL[job.format]
-    if free < needed:
-        raise UnwritablePhoto(
-            _disk_full(job, f"{free / 1e6:.1f} MB are free, at least {needed / 1e6:.1f} MB are needed")
-        )
+    ready_folder(job)
+    check_room(job.target.parent, size.pixels, job.format)
 
 
 def _pages(output: _Output, settings: Settings) -> Iterator[_Page]:
@@ -418,12 +392,8 @@ def _write(output: _Output, settings: Settings, journals: Journals) -> Write:
             raise
         reason = error.strerror or str(error)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UnwritablePhoto(_disk_full(job, reason)) from error
+            raise UnwritablePhoto(disk_full(job.target.parent, reason)) from error
         raise UnwritablePhoto(f"{job.target} cannot be written ({reason})") from error
-
-
-def _disk_full(job: PhotoJob, detail: str) -> str:
-    return f"no space left in {job.target.parent} ({detail}); free some and run the same command again"
 
 
 def _fail(job: PhotoJob, error: Exception, events: Events, summary: Summary, journals: Journals) -> None:

@@ -29,7 +29,8 @@ class Settings:
     load: int = 1  # decoding threads
     save: int = 2  # encoding threads
     fixed_tile: bool = False  # the engine is fastest at windows of exactly `tile`
-    reuse_bytes: int = 128 << 20  # of results remembered for windows with the same bytes
+    # Of results remembered for windows with the same bytes: flat parts; a long batch must not grow by 50 MB.
+    reuse_bytes: int = 32 << 20
 
     def key(self, model_sha256: str, precision: str) -> str:
         """Of all that shapes a result: for the journal. Tiles and batches change nothing that can be seen."""

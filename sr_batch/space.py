@@ -9,17 +9,39 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from sr_batch.errors import UnwritablePhoto
 from sr_batch.photos import PhotoFormat, Size
-from sr_batch.pipeline import LEAST_BYTES_PER_PIXEL
 from sr_train.errors import UsageError
 
-__all__ = ["Needed"]
+__all__ = ["Needed", "check_room", "disk_full"]
 
 MEGA = 1e6
+# Least bytes per output pixel that a photo of each format takes on disk (smooth ones take less).
+LEAST_BYTES_PER_PIXEL = {
+    PhotoFormat.PNG: 0.1,
+    PhotoFormat.JPEG: 0.02,
+    PhotoFormat.WEBP: 0.01,
+    PhotoFormat.TIFF: 0.1,
+    PhotoFormat.AVIF: 0.001,
+}
 
 
-def least_bytes(size: Size, kind: PhotoFormat) -> float:
-    return size.pixels * LEAST_BYTES_PER_PIXEL[kind]
+def _least_bytes(pixels: int, kind: PhotoFormat) -> float:
+    return pixels * LEAST_BYTES_PER_PIXEL[kind]
+
+
+def check_room(folder: Path, pixels: int, kind: PhotoFormat) -> None:
+    """Raise UnwritablePhoto where a result of so many pixels cannot fit."""
+    try:
+        free, needed = shutil.disk_usage(folder).free, _least_bytes(pixels, kind)
+    except OSError as error:
+        raise UnwritablePhoto(f"its folder {folder} cannot be used ({error.strerror})") from error
+    if free < needed:
+        raise UnwritablePhoto(disk_full(folder, f"{_amount(free)} are free, at least {_amount(needed)} are needed"))
+
+
+def disk_full(folder: Path, detail: str) -> str:
+    return f"no space left in {folder} ({detail}); free some and run the same command again"
 
 
 class Needed:
@@ -39,7 +61,7 @@ class Needed:
             self._by_disk.setdefault(self._disks[folder], (there, 0.0))
         disk = self._disks[folder]
         there, needed = self._by_disk[disk]
-        self._by_disk[disk] = (there, needed + least_bytes(size, kind))
+        self._by_disk[disk] = (there, needed + _least_bytes(size.pixels, kind))
 
     def check(self) -> None:
         """Raise UsageError where all of them cannot fit."""

@@ -77,7 +77,7 @@ def walk(folder: Path, outputs: Collection[Path], notes: Notes) -> Iterator[Entr
             continue
         path = listing.folder / name
         if name in listing.folders:
-            if path.resolve() in outputs or (path / JOURNAL).exists():
+            if path.resolve() in outputs or os.path.exists(path / JOURNAL):  # noqa: PTH110 - Path.exists may raise
                 notes.add("output folders", f"{path}: an output folder inside the input folder; not upscaled again")
             else:
                 stack.append(_Listing(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 __all__ = ["atomic_file", "is_partial", "remove_leftovers"]
 
 PARTIAL = ".sr-partial"  # part of the name of every unfinished file
+OURS = re.compile(r"\.[0-9a-f]{12}\.(\d+)\.sr-partial.*", re.DOTALL)  # .hash.process.sr-partial.suffix
 
 
 @contextmanager
@@ -48,7 +50,8 @@ def remove_leftovers(folder: Path) -> None:
 
 def _remove_leftovers(folder: Path, start: str) -> None:
     for leftover in folder.glob(f"{start}*{PARTIAL}*"):
-        if not _is_running(leftover.name.split(".")[2]):  # .hash.process.sr-partial.suffix
+        name = OURS.fullmatch(leftover.name)
+        if name is not None and not _is_running(name[1]):
             with suppress(OSError):  # Windows refuses while another run has it open: then it is not left over
                 leftover.unlink()
 

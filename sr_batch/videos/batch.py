@@ -14,6 +14,7 @@ from sr_batch.events import Done, Events, Failure, Summary
 from sr_batch.folders import VideoJob
 from sr_batch.journal import Journals, fingerprint
 from sr_batch.photos import Size
+from sr_batch.targets import ready_folder
 from sr_batch.videos.inference import Network
 from sr_batch.videos.inspecting import VideoFacts, inspect_video
 from sr_batch.videos.preview import preview_video
@@ -66,7 +67,7 @@ def _upscale(
     events.started(job, size)
     journal = journals.of(job)
     stamp, content = fingerprint(job.source)
-    job.target.parent.mkdir(parents=True, exist_ok=True)
+    ready_folder(job)
     known = 0
 
     def progress(done: int, total: int) -> None:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -19,28 +19,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from sr_batch.cli import main
 from sr_export.model import Prepared
 from tests.conftest import random_pixels
-
-Run = tuple[int, str, str]  # exit code, stdout, stderr
-Command = Callable[..., Run]
-
-
-@pytest.fixture
-def sr_batch(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Runs the command with the tiny model: (exit code, stdout, stderr)."""
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-
-    def run(*arguments: str | Path, model: str | Path = tiny_checkpoint) -> Run:
-        with pytest.raises(SystemExit) as ended:
-            main([*map(str, arguments), "-n", str(model)])
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, captured.out, captured.err
-
-    return run
+from tests.sr_batch.conftest import Command
 
 
 def _photo(path: Path, height: int = 24, width: int = 30, seed: int = 0) -> Path:

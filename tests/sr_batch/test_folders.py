@@ -94,6 +94,14 @@ def test_two_photos_with_one_result_keep_their_endings_and_are_named(tmp_path: P
     assert len(work.notes) == 3
 
 
+def test_what_is_broken_is_told_once_however_often_folders_are_walked(tmp_path: Path) -> None:
+    _touch(tmp_path, "p/a.jpg", "p/a.png", "p/notes.txt")
+    (tmp_path / "p" / "dangling.png").symlink_to("nowhere.png")
+    work = find_jobs([tmp_path / "p"], Naming("_x4", format=PhotoFormat.PNG))
+    assert len(list(work)) == len(list(work)) == 2
+    assert (len(work.failures), work.ignored) == (1, 1)
+
+
 def test_photos_of_one_name_from_several_folders_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     _touch(tmp_path, "one/a.png", "two/one/a.png", "two/a.png", "three/b.png")
     inputs = [tmp_path / name for name in ("one/a.png", "two/a.png", "three/b.png")]

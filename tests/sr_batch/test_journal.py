@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sr_batch import pipeline
+from sr_batch import pipeline, space
 from sr_batch.events import Summary
 from sr_batch.folders import JOURNAL, PhotoJob
 from sr_batch.journal import open_journals
@@ -117,7 +117,7 @@ def test_a_failure_that_is_not_the_photos_fault_is_not_remembered(
 ) -> None:
     jobs = _jobs(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "LEAST_BYTES_PER_PIXEL", {PhotoFormat.PNG: 1e15})
+        patch.setattr(space, "LEAST_BYTES_PER_PIXEL", {PhotoFormat.PNG: 1e15})
         assert len(_run(jobs)[1].failures) == 3
     assert len(_run(jobs)[0]) == 3
 

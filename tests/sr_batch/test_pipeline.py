@@ -208,7 +208,7 @@ def test_a_disk_that_fills_up_is_one_sentence_and_leaves_no_half_file(
 
 def test_a_full_disk_is_seen_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = _jobs(tmp_path, (300, 300))
-    monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+    monkeypatch.setattr("sr_batch.space.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
     events, summary = Recorder(), Summary()
     run_batch(jobs, repeat_4x, SETTINGS, events, summary)
     assert "no space left" in summary.failures[0].reason
