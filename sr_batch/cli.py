@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -30,8 +31,10 @@ class Terminated(BaseException):
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and end the process with its exit code."""
     try:
-        signal.signal(signal.SIGTERM, _terminate)
-        sys.exit(_exit_code(parse_options(arguments)))
+        with _signals_wait():
+            options = parse_options(arguments)
+            import sr_batch.run  # noqa: F401 - the heavy part
+        sys.exit(_exit_code(options))
     except KeyboardInterrupt:
         print("interrupted; what is finished stays, and the same command goes on from there", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -58,6 +61,25 @@ def _exit_code(options: Options) -> int:
     except SRError as error:
         print(f"sr-batch: {printable(str(error))}", file=sys.stderr)
         return USAGE
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Ctrl-C and SIGTERM take effect at the end of the block, then at once.
+
+    An import that an exception interrupts leaves half a module, and other libraries answer that with an error of their
+    own instead of ours.
+    """
+    came: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and a shell's background jobs have it
+            signal.signal(number, lambda number, _frame: came.append(number))
+    yield
+    for number, answer in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, _terminate)):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, answer)
+    if came:
+        raise KeyboardInterrupt if came[0] == signal.SIGINT else Terminated
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:

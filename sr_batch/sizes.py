@@ -14,7 +14,6 @@ import math
 from dataclasses import dataclass
 
 from sr_batch.errors import UnwritablePhoto
-from sr_batch.photos.formats import Size
 
 __all__ = [
     "Inside",
@@ -22,6 +21,7 @@ __all__ = [
     "LongestSide",
     "Megapixels",
     "Scaled",
+    "Size",
     "SizePolicy",
     "Target",
     "enlarged_beyond",
@@ -31,6 +31,24 @@ __all__ = [
 MEGA = 1_000_000
 # Of a result; what the largest photo that is read without asking (--max-pixels) becomes at 4x.
 MAX_OUTPUT_PIXELS = 8000 * MEGA
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a picture as displayed, in pixels."""
+
+    height: int
+    width: int
+
+    @property
+    def pixels(self) -> int:
+        return self.height * self.width
+
+    def times(self, scale: int) -> Size:
+        return Size(self.height * scale, self.width * scale)
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,20 @@ def test_importing_is_light(module: str, heavy: set[str]) -> None:
     assert heavy.isdisjoint(result.stdout.split())
 
 
+def test_every_public_name_of_sr_batch_is_there() -> None:
+    import sr_batch
+
+    assert all(getattr(sr_batch, name).__name__ == name for name in sr_batch.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'missing'"):
+        _ = sr_batch.missing
+
+
+def test_the_command_listens_to_signals_before_it_imports_anything_large() -> None:
+    program = "import sys, sr_batch.cli; print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert {"numpy", "PIL", "cv2"}.isdisjoint(result.stdout.split())
+
+
 @pytest.mark.parametrize("package", LINE)
 def test_only_the_command_lines_print_or_end_the_process(package: str) -> None:
     for path in (ROOT / package).rglob("*.py"):

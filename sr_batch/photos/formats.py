@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sr_batch.errors import PhotoOutOfReach, UnwritablePhoto
+from sr_batch.sizes import Size
 
 __all__ = ["PhotoFormat", "Sequence", "Size", "check_sequence", "check_size", "pillow_formats"]
 
@@ -18,24 +19,6 @@ AVIF_MAX_PIXELS = 16384**2  # what decoders built on libavif accept
 SNIFFED_BYTES = 64  # enough for the first box of HEIC, AVIF and JPEG XL files
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 JXL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
-
-
-@dataclass(frozen=True)
-class Size:
-    """Of a picture as displayed, in pixels."""
-
-    height: int
-    width: int
-
-    @property
-    def pixels(self) -> int:
-        return self.height * self.width
-
-    def times(self, scale: int) -> Size:
-        return Size(self.height * scale, self.width * scale)
-
-    def __str__(self) -> str:
-        return f"{self.width}x{self.height}"
 
 
 class PhotoFormat(Enum):

@@ -457,7 +457,7 @@ def test_a_signal_at_any_moment_leaves_complete_files_and_the_next_run_goes_on(
         _, err = process.communicate(timeout=60)
         assert process.returncode in (code, 0, -number), err  # -number: it had not even imported our command
         interrupted += process.returncode == code
-        assert "Traceback" not in err
+        assert "Traceback" not in err or process.returncode == -number
         if code > 0 and process.returncode == code:
             assert "the same command goes on from there" in err
             assert not [name for name in _tree(out) if "partial" in name]
