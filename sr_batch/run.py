@@ -41,12 +41,13 @@ from sr_export.model import prepare
 from sr_train.errors import UsageError
 
 if TYPE_CHECKING:
-    from sr_export.engines.base import Traits
+    from sr_export.engines.base import Engine, Traits
     from sr_export.model import Model, Prepared
 
 __all__ = ["run"]
 
 Say = Callable[[str], None]  # a line for people
+Auto = Literal["auto"]
 
 
 def run(options: Options, say: Say, out: TextIO) -> bool:
@@ -60,8 +61,8 @@ def run(options: Options, say: Say, out: TextIO) -> bool:
         raise UsageError("no input given; name a photo or a folder of photos, or see sr-batch --help")
     check_inputs(inputs)
     use_own_limits()
-    engine_name: EngineName | Literal["auto"] = EngineName(options.engine) if options.engine != "auto" else "auto"
-    precision: Precision | Literal["auto"] = Precision(options.precision) if options.precision != "auto" else "auto"
+    engine_name: EngineName | Auto = EngineName(options.engine) if options.engine != "auto" else "auto"
+    precision: Precision | Auto = Precision(options.precision) if options.precision != "auto" else "auto"
     refuse_what_is_not_built(engine_name, precision)
     prepared = prepare(chosen_model(options, say), say)
     work = find_jobs(inputs, chosen_naming(options, prepared.facts.scale), listed)
@@ -79,7 +80,7 @@ def run(options: Options, say: Say, out: TextIO) -> bool:
         compiled=options.compile,
     )
     engine = open_here(
-        prepared,
+        _form_to_run(prepared, engine_name, precision, options, open_here, say),
         engine_name,
         precision,
         explain=(lambda reason: say(f"not taken: {reason}")) if options.verbose else (lambda _: None),
@@ -91,6 +92,23 @@ def run(options: Options, say: Say, out: TextIO) -> bool:
     for folder in work.result_folders if summary.done else ():
         say(f"results are in {folder}")
     return not summary.failures
+
+
+def _form_to_run(
+    prepared: Prepared,
+    engine: EngineName | Auto,
+    precision: Precision | Auto,
+    options: Options,
+    open_here: Callable[..., Engine],
+    say: Say,
+) -> Prepared:
+    """The model itself, or its INT8 form where that is asked for: made, judged and cached on first use."""
+    if precision is not Precision.INT8:
+        return prepared
+    from calib.int8 import require_int8, target_for
+
+    target = target_for(engine, options.device)
+    return require_int8(prepared, target, lambda form, how: open_here(form, engine, how), say)
 
 
 def _listed(options: Options) -> list[str]:

@@ -68,10 +68,7 @@ def open_engine(
     Raises EngineUnavailable with the fix when what was named cannot be had, EngineFailed when it does not load.
     """
     refuse_what_is_not_built(engine, precision)
-    if prepared.facts.door == "deep":
-        if precision not in ("auto", Precision.FP32):
-            raise EngineUnavailable(f"pictures of more than 8 bits are computed in fp32, not {precision}")
-        precision = Precision.FP32
+    precision = _precision_of_file(prepared, precision)
     devices = _parse_devices(device)
     wishes = [_Wish(precision, one, threads or cpu_threads(), shape, compiled, explain, say) for one in devices]
     first = _open_best(prepared, wishes[0]) if engine == "auto" else _open_named(prepared, engine, wishes[0])
@@ -89,10 +86,29 @@ def open_engine(
     return ManyEngines(opened)
 
 
+def _precision_of_file(prepared: Prepared, precision: Precision | Auto) -> Precision | Auto:
+    """The deep door runs in fp32, an INT8 file in int8, and int8 needs such a file. Raises EngineUnavailable."""
+    if prepared.facts.door == "deep":
+        if precision not in ("auto", Precision.FP32):
+            raise EngineUnavailable(f"pictures of more than 8 bits are computed in fp32, not {precision}")
+        return Precision.FP32
+    is_int8 = prepared.facts.precision == Precision.INT8
+    if is_int8 and precision in ("auto", Precision.INT8):
+        return Precision.INT8
+    if is_int8:
+        raise EngineUnavailable(
+            f"{prepared.model.path.name} is quantised to int8 and cannot run in {precision}; "
+            "leave --precision out, or name the model that it was made from"
+        )
+    if precision is Precision.INT8:
+        raise EngineUnavailable(f"model {prepared.model.name} is not quantised; make its INT8 form: sr-calib quantize")
+    return precision
+
+
 def refuse_what_is_not_built(engine: EngineName | Auto, precision: Precision | Auto) -> None:
     """Raise EngineUnavailable for what cannot be had here; cheap: can be asked before a model is made."""
-    if precision is Precision.INT8:
-        raise EngineUnavailable("int8 comes with the calibration release; use --precision auto")
+    if engine is EngineName.TORCH and precision is Precision.INT8:
+        raise EngineUnavailable("engine torch has no int8; use --engine openvino, onnx, trt or rtx")
     if engine in TENSORRT:
         refuse_without_gpu(Flavour(engine))
 

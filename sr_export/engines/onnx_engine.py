@@ -43,10 +43,12 @@ class OnnxEngine:
         Raises EngineUnavailable for a precision or provider that is not there, EngineFailed if the model won't load.
         """
         on_cpu = device == "cpu"
-        if on_cpu and precision is not Precision.FP32:
-            raise EngineUnavailable(f"engine onnx computes in fp32 on a CPU, not {precision}; use --precision fp32")
-        if precision not in (Precision.FP32, Precision.FP16):
-            raise EngineUnavailable(f"engine onnx has no {precision}; use --precision fp32 or fp16")
+        if on_cpu and precision not in (Precision.FP32, Precision.INT8):
+            raise EngineUnavailable(
+                f"engine onnx computes in fp32 or int8 on a CPU, not {precision}; use --precision fp32"
+            )
+        if precision not in (Precision.FP32, Precision.FP16, Precision.INT8):
+            raise EngineUnavailable(f"engine onnx has no {precision}; use --precision fp32, fp16 or int8")
         facts = prepared.facts
         self._index = 0 if on_cpu else int(device.removeprefix("cuda:"))
         self._memory = "cpu" if on_cpu else "cuda"
@@ -97,7 +99,7 @@ class OnnxEngine:
 
 
 def _graph(prepared: Prepared, precision: Precision) -> Path:
-    if precision is Precision.FP32:
+    if precision in (Precision.FP32, Precision.INT8):
         return prepared.onnx_path
     from sr_export.export import fp16_onnx
 

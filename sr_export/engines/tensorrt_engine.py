@@ -64,8 +64,8 @@ class TensorRtEngine:
         Fp16Unsafe, OutOfDeviceMemory when not even the smallest tile fits.
         """
         refuse_without_gpu(flavour)
-        if precision not in (Precision.FP16, Precision.FP32):
-            raise EngineUnavailable(f"engine {flavour} has no {precision}; use --precision fp16 or fp32")
+        if precision not in (Precision.FP16, Precision.FP32, Precision.INT8):
+            raise EngineUnavailable(f"engine {flavour} has no {precision}; use --precision fp16, fp32 or int8")
         gpu = _pick(flavour, index)
         onnx_path = fp16_onnx(prepared, say) if precision is Precision.FP16 else prepared.onnx_path
 

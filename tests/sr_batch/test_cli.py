@@ -231,7 +231,7 @@ def test_quiet_says_only_what_failed(sr_batch: Command, tmp_path: Path) -> None:
         (["empty"], "no photos found"),
         (["p", "-o", "p"], "is the input folder"),
         (["p", "--engine", "trt"], "use --engine auto"),
-        (["p", "--precision", "int8"], "use --precision auto"),
+        (["p", "--engine", "torch", "--precision", "int8"], "use --engine openvino"),
         (["p", "-g", "banana"], "use auto, cpu"),
         (["p", "-o", "file.txt"], "is a file"),
         (["p", "--preview", "3"], "--preview, --range and --stream are for videos"),
