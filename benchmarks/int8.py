@@ -2,7 +2,7 @@
 
     python benchmarks/int8.py [--model MODEL] [--ranges SIDECAR.json] [--layers N] SET_DIR [SET_DIR ...]
 
-Each SET_DIR holds HR images, read as benchmarks/quality.py says (PSNR-Y and SSIM-Y against HR, LR by Pillow's bicubic).
+Each SET_DIR holds HR images, read as `sr-train eval` does (PSNR-Y and SSIM-Y against HR, LR by Pillow's bicubic).
 The INT8 forms are calibrated on the built-in tiles, or take the ranges of a sidecar that `sr-calib quantize` wrote;
 all run in OpenVINO, their float rest in bf16 where the CPU has it.
 
@@ -24,9 +24,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
 import onnx
-from quality import list_images, read_hr
 
 from calib.gate import Figures, Run, Truth, decide, measure
 from calib.int8 import as_prepared, engine_run
@@ -39,7 +37,9 @@ from calib.speed import seconds_a_tile
 from sr_export.engines import Engine, EngineName, Precision, open_engine
 from sr_export.model import Prepared, find_model, prepare
 from sr_train.errors import SRError
+from sr_train.evaluate import least_side, test_images
 from sr_train.metrics import mean, score
+from sr_train.pictures import open_folder
 
 Opener = Callable[[onnx.ModelProto], Engine]
 
@@ -101,7 +101,8 @@ def print_row(count: int, name: str, found: Figures, speed: float) -> None:
 
 def truth_of(folder: Path, scale: int, fp32: Run) -> Truth:
     """A set as the gate takes it; prints fp32's own figures."""
-    images = tuple(np.asarray(read_hr(path, scale)) for path in list_images(folder))
+    pictures = open_folder([folder], least_side(scale), threads=2, skip=lambda skipped: print(skipped))
+    images = tuple(image.hr for image in test_images(pictures, scale))
     truth = Truth.of(images, scale, fp32)
     scores = mean([score(result, image, scale) for result, image in zip(truth.of_small, images, strict=True)])
     print(f"{folder.parent.name}/{folder.name}: {len(images)} images, fp32 {scores}", flush=True)
