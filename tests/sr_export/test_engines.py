@@ -213,9 +213,9 @@ def test_auto_takes_a_faster_precision_only_if_its_pictures_pass_the_gate(
     [
         ("trt", "auto", "auto", "use --engine auto"),
         ("rtx", "auto", "auto", "use --engine auto"),
-        ("auto", "int8", "auto", "use --precision auto"),
+        ("auto", "int8", "auto", "make its INT8 form: sr-calib quantize"),
         ("onnx", "bf16", "cpu", "use --precision fp32"),
-        ("openvino", "fp16", "cpu", "use --precision fp32 or bf16"),
+        ("openvino", "fp16", "cpu", "use --precision fp32, bf16 or int8"),
         ("torch", "bf16", "cpu", "use --precision fp32"),
         ("openvino", "auto", "cuda:0", "use --engine torch"),
         ("auto", "auto", "tpu", "use auto, cpu, cuda or cuda:N"),

@@ -178,6 +178,6 @@ def test_rtx_builds_for_this_gpu_and_keeps_what_it_compiled(fake: FakeTensorRt, 
 
 
 def test_a_precision_that_it_has_not_is_refused(fake: FakeTensorRt, tiny: Prepared) -> None:
-    with pytest.raises(EngineUnavailable, match="--precision fp16 or fp32"):
+    with pytest.raises(EngineUnavailable, match="--precision fp16, fp32 or int8"):
         TensorRtEngine(tiny, Flavour.TRT, Precision.BF16, 0, SHAPE)
     assert not fake.plans
