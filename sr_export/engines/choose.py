@@ -207,6 +207,7 @@ def _open_any(prepared: Prepared, name: EngineName, precision: Precision, wish: 
     try:
         from sr_export.engines.tensorrt_engine import DEFAULT_SHAPE, TensorRtEngine
     except ImportError as error:
+        _pass_interrupts_on(error)
         raise EngineUnavailable(f"engine {name} cannot be loaded ({error}); use --engine auto") from error
     index = int(wish.device.partition(":")[2] or 0)
     return TensorRtEngine(prepared, Flavour(name.value), precision, index, wish.shape or DEFAULT_SHAPE, wish.say)
@@ -235,9 +236,19 @@ def _open(prepared: Prepared, name: EngineName, precision: Precision, wish: _Wis
             case EngineName.TRT | EngineName.RTX:
                 raise AssertionError(f"{name} is opened by _open_any")
     except ImportError as error:
+        _pass_interrupts_on(error)
         raise EngineUnavailable(
             f"engine {name} cannot be loaded ({error}); reinstall sr-toolkit, or use --engine auto"
         ) from error
+
+
+def _pass_interrupts_on(error: ImportError) -> None:
+    """Raise what ended the import, if that was Ctrl-C or the like: compiled modules turn it into an ImportError."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if not isinstance(cause, Exception):
+            raise cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def _parse_devices(text: str) -> list[str]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import sys
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -253,3 +254,18 @@ def test_a_gpu_that_is_not_there_is_refused(device: str, tiny: Prepared) -> None
         open_engine(tiny, EngineName.TORCH, device=device)
     with pytest.raises(EngineUnavailable, match="use --device cpu"):
         open_engine(tiny, device=device)
+
+
+def test_ctrl_c_while_an_engine_is_imported_stays_ctrl_c(tiny: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled modules answer it with an ImportError of their own."""
+
+    class Interrupted(dict[str, object]):
+        def __getattr__(self, name: str) -> object:
+            try:
+                raise KeyboardInterrupt
+            except KeyboardInterrupt as interrupt:
+                raise ImportError("initialization failed") from interrupt
+
+    monkeypatch.setitem(sys.modules, "sr_export.engines.openvino_engine", Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        open_engine(tiny, EngineName.OPENVINO, Precision.FP32)
