@@ -176,7 +176,9 @@ def test_resume_with_other_pictures_is_refused(tiny: TrainConfig, photos: Path, 
 
 def test_resume_may_log_more_often(tiny: TrainConfig, photos: Path, tmp_path: Path) -> None:
     _run(tiny, photos, tmp_path / "run", None, SRRESNET)
+    before = (tmp_path / "run/srresnet/last.safetensors").read_bytes()
     _run(replace(tiny, watch=replace(tiny.watch, log_every=2)), photos, tmp_path / "run", None, SRRESNET)
+    assert (tmp_path / "run/srresnet/last.safetensors").read_bytes() == before  # it was complete
 
 
 def test_damaged_state_is_an_error(tiny: TrainConfig, photos: Path, tmp_path: Path) -> None:
