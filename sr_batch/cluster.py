@@ -22,10 +22,10 @@ from typing import Any
 from uuid import uuid4
 
 from sr_batch.cluster_worker import EngineSource, Outcome, Worker
+from sr_batch.due import due
 from sr_batch.events import Events, Failure, Summary
 from sr_batch.folders import PhotoJob
 from sr_batch.journal import Journals
-from sr_batch.pipeline import jobs_to_do
 from sr_batch.settings import Settings
 from sr_batch.upscale import Counts
 from sr_train.errors import UsageError
@@ -106,7 +106,7 @@ def run_on_cluster(
     """
     driver = _Driver(source, settings, events, summary, journals)
     try:
-        driver.run(jobs_to_do(jobs, settings, events, summary, journals))
+        driver.run(due(jobs, events, summary, journals, overwrite=settings.overwrite))
     finally:
         driver.close()
 

@@ -22,11 +22,12 @@ import numpy as np
 
 from sr_batch.budget import ByteBudget
 from sr_batch.depth import Pixels
+from sr_batch.due import due
 from sr_batch.encoders import Encoders, Encoding, Write
 from sr_batch.errors import PhotoError, PhotoOutOfReach, UnreadablePhoto, UnwritablePhoto
-from sr_batch.events import ALREADY_THERE, Done, Events, Failure, Summary
+from sr_batch.events import Done, Events, Failure, Summary
 from sr_batch.folders import PhotoJob
-from sr_batch.journal import Journals, Stamp, State, fingerprint
+from sr_batch.journal import Journals, Stamp, fingerprint
 from sr_batch.photos import (
     AlphaChoice,
     Photo,
@@ -56,7 +57,7 @@ from sr_batch.upscale import (
 from sr_train.atomic_file import atomic_file
 from sr_train.errors import SRError
 
-__all__ = ["Settings", "jobs_to_do", "run_batch"]
+__all__ = ["Settings", "run_batch"]
 
 DECODED_BYTES = 256 << 20  # of photos decoded and not yet cut into tiles; a larger one is alone
 DECODED_BYTES_PER_PIXEL = 3
@@ -148,7 +149,7 @@ class _Run:
 
     def all(self, jobs: Iterable[PhotoJob], stream: Stream, guard: Guard | None) -> None:
         settings, events, summary = self._settings, self._events, self._summary
-        to_do = jobs_to_do(jobs, settings, events, summary, self._journals)
+        to_do = due(jobs, events, summary, self._journals, overwrite=settings.overwrite)
         options = TileOptions(settings.scale, settings.halo, settings.batch, settings.reuse_bytes)
         try:
             pieces = upscale_all(self._pictures(to_do), stream, options, summary.tiles, guard, events.advanced)
@@ -278,32 +279,6 @@ class _Run:
             self._summary.pixels += output.pixels
             self._summary.result_pixels += output.result_pixels
             self._events.finished(output.job, output.done)
-
-
-def jobs_to_do(
-    jobs: Iterable[PhotoJob], settings: Settings, events: Events, summary: Summary, journals: Journals
-) -> Iterator[PhotoJob]:
-    for job in jobs:
-        journal = journals.of(job)
-        if settings.overwrite:
-            yield job
-        elif journal is None:
-            if job.target.exists():
-                _skip(job, ALREADY_THERE, events, summary)
-            else:
-                yield job
-        else:
-            match journal.state(job):
-                case State.TO_DO:
-                    yield job
-                case State.DONE:
-                    _skip(job, ALREADY_THERE, events, summary)
-                case State.NOT_OURS:
-                    summary.not_ours += 1
-                    _skip(job, "already there, and not this tool's or changed since", events, summary)
-                case State.FAILED_BEFORE:
-                    reason = f"{journal.reason(job)} (so an earlier run found; --retry-failed tries again)"
-                    _report_failure(job, reason, events, summary)
 
 
 def _skip(job: PhotoJob, reason: str, events: Events, summary: Summary) -> None:

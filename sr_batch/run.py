@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
@@ -42,7 +43,7 @@ from sr_train.errors import UsageError
 
 if TYPE_CHECKING:
     from sr_export.engines.base import Engine, Traits
-    from sr_export.model import Model, Prepared
+    from sr_export.model import Prepared
 
 __all__ = ["run"]
 
@@ -86,7 +87,8 @@ def run(options: Options, say: Say, out: TextIO) -> bool:
         explain=(lambda reason: say(f"not taken: {reason}")) if options.verbose else (lambda _: None),
     )
     with Doors(engine, lambda: open_here(prepare(prepared.model, say, "deep"), engine.traits.name)) as doors:
-        summary = _upscale(options, prepared, engine.traits, doors, work, halo, say, out)
+        settings = chosen_settings(options, engine.traits, halo)
+        summary = _upscale(_Batch(options, work, prepared, engine.traits, doors, settings), say, out)
     if summary.not_ours:
         say(f"note: {summary.not_ours} of those already there are not this tool's, or were changed; --overwrite redoes")
     for folder in work.result_folders if summary.done else ():
@@ -142,80 +144,69 @@ def _check_for_videos(options: Options, work: WorkList, scale: int) -> None:
         )
 
 
-def _upscale(
-    options: Options,
-    prepared: Prepared,
-    traits: Traits,
-    doors: Doors,
-    work: WorkList,
-    halo: int,
-    say: Say,
-    out: TextIO,
-) -> Summary:
+@dataclass(frozen=True)
+class _Batch:
+    """What a run works with, once its engine is open."""
+
+    options: Options
+    work: WorkList
+    prepared: Prepared
+    traits: Traits
+    doors: Doors
+    settings: Settings
+
+    @property
+    def model_key(self) -> str:
+        """Of the network as it computes: for the journal of videos."""
+        return f"{self.prepared.model.sha256} {self.traits.precision}"
+
+    def facts(self) -> Record:
+        """For reports."""
+        model, traits = self.prepared.model, self.traits
+        facts: Record = {"model": model.name, "model_sha256": model.sha256, "engine": f"{traits.name} {traits.version}"}
+        facts |= {"precision": str(traits.precision), "scale": traits.scale}
+        return facts | {"target": str(self.settings.sizes.target_for(traits.scale))}
+
+
+def _upscale(batch: _Batch, say: Say, out: TextIO) -> Summary:
     """All jobs through the engine. Whatever ends it, people are told how far it came."""
-    settings = chosen_settings(options, traits, halo)
-    how = f"{traits.describe()}, tile {settings.tile}, halo {settings.halo}"
-    say(f"{prepared.model.name} {settings.scale}x with {how}")
+    settings = batch.settings
+    how = f"{batch.traits.describe()}, tile {settings.tile}, halo {settings.halo}"
+    say(f"{batch.prepared.model.name} {settings.scale}x with {how}")
     summary = Summary()
     try:
-        with Exact(prepared, say) as exact:
-            guard = Guard(exact.stream, say)
-            _run_jobs(options, work, traits, doors, guard, settings, prepared.model, summary, out)
+        with Exact(batch.prepared, say) as exact:
+            _run_jobs(batch, Guard(exact.stream, say), summary, out)
     finally:
         say(_summary_line(summary))
     return summary
 
 
-def _run_jobs(
-    options: Options,
-    work: WorkList,
-    traits: Traits,
-    doors: Doors,
-    guard: Guard,
-    settings: Settings,
-    model: Model,
-    summary: Summary,
-    out: TextIO,
-) -> None:
+def _run_jobs(batch: _Batch, guard: Guard, summary: Summary, out: TextIO) -> None:
     """The batch itself, with its journals, its display, its report and its events on `out`."""
-    facts: Record = {"model": model.name, "model_sha256": model.sha256, "engine": f"{traits.name} {traits.version}"}
-    facts |= {"precision": str(traits.precision), "scale": traits.scale}
-    facts |= {"target": str(settings.sizes.target_for(traits.scale))}
-    key = settings.key(model.sha256, traits.precision)
-    takers: list[Callable[[Record], None]] = [partial(write_line, out)] if options.json else []
-    video_settings = chosen_video_settings(options, traits, settings.halo)
-    model_key = f"{model.sha256} {traits.precision}"
+    options, work, settings = batch.options, batch.work, batch.settings
+    key = settings.key(batch.prepared.model.sha256, batch.traits.precision)
+    video_settings = chosen_video_settings(options, batch.traits, settings.halo)
     with ExitStack() as stack:
         journals = stack.enter_context(
-            open_journals(work.roots, key, video_settings.key(model_key), retry_failed=options.retry_failed)
+            open_journals(work.roots, key, video_settings.key(batch.model_key), retry_failed=options.retry_failed)
         )
-        viewers = []
-        for path in options.report:
-            if path.suffix.lower() == ".html":
-                page = stack.enter_context(open_page(path, facts, summary, len(work) + len(work.failures)))
-                takers.append(page.take)
-                viewers.append(page.drawn)
-            else:
-                takers.append(stack.enter_context(open_report(path, facts, summary)))
-        forecast = Forecast(work, settings.sizes, settings.scale, partial(_is_over, journals, options.overwrite))
-        forecast.first_look()
-        stack.enter_context(forecast)
-        events: Events = stack.enter_context(reporter(forecast, quiet=options.quiet, verbose=options.verbose))
-        events = Recorder(events, takers, facts, viewers) if takers else events
+        events = _listeners(batch, journals, summary, out, stack)
         for path, reason in work.failures:
             summary.failures.append(Failure(path, reason))
             events.failed(summary.failures[-1])
         if options.cluster is not None:
-            source = ModelSource(model.path.name, model.path.read_bytes(), options.engine, str(traits.precision))
+            model = batch.prepared.model
+            source = ModelSource(model.path.name, model.path.read_bytes(), options.engine, str(batch.traits.precision))
             stack.enter_context(connected(options.cluster))
             run_on_cluster(work.photos(), source, settings, events, summary, journals)
         elif not options.preview:
-            run_batch(work.photos(), doors.stream, settings, events, summary, journals, guard)
+            run_batch(work.photos(), batch.doors.stream, settings, events, summary, journals, guard)
         if work.has_videos:
             from sr_batch.videos.batch import run_videos
             from sr_batch.videos.inference import Network
 
-            network = Network(doors.stream, model_key, guard, summary.tiles)
+            network = Network(batch.doors.stream, batch.model_key, guard, summary.tiles)
             run_videos(
                 work.videos(),
                 network,
@@ -228,6 +219,25 @@ def _run_jobs(
             )
     if options.json:
         write_line(out, summary_record(summary))
+
+
+def _listeners(batch: _Batch, journals: Journals, summary: Summary, out: TextIO, stack: ExitStack) -> Events:
+    """Everybody who is told what happens: people, reports, programs. Closed with the stack."""
+    options, work, settings, facts = batch.options, batch.work, batch.settings, batch.facts()
+    takers: list[Callable[[Record], None]] = [partial(write_line, out)] if options.json else []
+    viewers = []
+    for path in options.report:
+        if path.suffix.lower() == ".html":
+            page = stack.enter_context(open_page(path, facts, summary, len(work) + len(work.failures)))
+            takers.append(page.take)
+            viewers.append(page.drawn)
+        else:
+            takers.append(stack.enter_context(open_report(path, facts, summary)))
+    forecast = Forecast(work, settings.sizes, settings.scale, partial(_is_over, journals, options.overwrite))
+    forecast.first_look()
+    stack.enter_context(forecast)
+    events: Events = stack.enter_context(reporter(forecast, quiet=options.quiet, verbose=options.verbose))
+    return Recorder(events, takers, facts, viewers) if takers else events
 
 
 def _is_over(journals: Journals, overwrite: bool, job: Job) -> bool:
