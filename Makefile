@@ -43,6 +43,7 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/colour.py
 	$(BIN)/python benchmarks/video.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/scan.py
 	$(BIN)/python benchmarks/training.py
 
 # docs/results.md, its pictures and the figures of the model cards, from the shipped checkpoints. With test sets that you

@@ -11,7 +11,7 @@ import pytest
 from calib.gate import Figures, Pixels, Truth, decide, measure
 from calib.picture import AMPLIFICATION, GAP, worst_tile_picture
 from calib.quantize import Target
-from calib.ranges import Ranges
+from calib.ranges import Method, Ranges, measure_ranges
 from calib.samples import Samples
 from calib.search import make_form, run_with_onnxruntime
 from sr_export.model import Prepared
@@ -84,6 +84,29 @@ def test_a_form_with_a_wrong_scale_is_refused(
     wrong = replace(tiny_ranges.tensors[name], high=tiny_ranges.tensors[name].high / 4)
     ranges = replace(tiny_ranges, tensors={**tiny_ranges.tensors, name: wrong})
     assert not decide(_figures(tiny_graph, ranges, few, truth)).use
+
+
+def test_lpips_lost_is_measured_against_the_ground_truth(tiny_graph: onnx.ModelProto, truth: Truth) -> None:
+    """With a stand-in for LPIPS: the mean absolute difference."""
+    run = run_with_onnxruntime(tiny_graph)
+
+    def distance(result: Pixels, tile: Pixels) -> float:
+        return float(np.abs(result.astype(float) - tile).mean())
+
+    assert measure(truth, run, distance).lpips_loss == 0
+    worse = measure(truth, lambda pixels: 255 - run(pixels), distance).lpips_loss
+    expected = [distance(255 - a, t) - distance(a, t) for a, t in zip(truth.of_small, truth.tiles, strict=True)]
+    assert worse == pytest.approx(np.mean(expected))
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_each_method_of_measuring_ranges_gives_a_form_near_fp32(
+    method: Method, tiny: Prepared, tiny_graph: onnx.ModelProto, few: Samples, truth: Truth
+) -> None:
+    data = (few.source, few.sha256())
+    ranges = measure_ranges(tiny_graph, few.calibration, method, tiny.model.sha256, data=data, equalised=False)
+    assert ranges.method == method.value
+    assert _figures(tiny_graph, ranges, few, truth).psnr_db > 35
 
 
 def test_the_worst_tile_is_shown_with_its_difference_amplified() -> None:
