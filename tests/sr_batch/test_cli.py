@@ -73,6 +73,18 @@ def test_the_pixels_are_the_networks(sr_batch: Command, tiny: Prepared, tmp_path
         assert np.abs(np.asarray(image).astype(int) - expected).max() <= 1
 
 
+def test_overwrite_does_again_what_is_there_and_nothing_else_does(sr_batch: Command, tmp_path: Path) -> None:
+    _photo(tmp_path / "p" / "a.png")
+    sr_batch(tmp_path / "p")
+    result = tmp_path / "p_x4" / "a.png"
+    made = result.read_bytes()
+    result.write_bytes(b"edited by somebody")
+    assert sr_batch(tmp_path / "p")[0] == 0
+    assert result.read_bytes() == b"edited by somebody"
+    assert sr_batch(tmp_path / "p", "--overwrite")[0] == 0
+    assert result.read_bytes() == made
+
+
 def test_other_upscalers_flags_work(sr_batch: Command, tmp_path: Path) -> None:
     _photo(tmp_path / "a.png")
     out = tmp_path / "out"
