@@ -1,7 +1,7 @@
 """Photos in and out: files become arrays and bands of rows become files.
 
     file ──probe──▶ Size ──read_photo──▶ Photo (RGB array + what must come back)
-    bands ──open_writer──▶ file (PNG and TIFF streamed; the others gathered by Pillow)
+    bands ──open_writer──▶ file (PNG, TIFF and JPEG streamed; WebP and AVIF gathered by Pillow)
 
 formats.py       which formats there are, and how large their pictures may be
 opening.py       a file opened: what is in it, which library reads it; their errors are translated here

@@ -1,16 +1,19 @@
-"""Photos out: bands of RGB rows become a file. PNG and TIFF are streamed; the others are gathered for Pillow."""
+"""Photos out: bands of RGB rows become a file. PNG, TIFF and JPEG are streamed; WebP and AVIF are gathered for Pillow."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 from sr_batch.depth import Pixels, bits_of
 from sr_batch.errors import UnwritablePhoto
+from sr_batch.jpeg import JpegWriter
 from sr_batch.photos.formats import PhotoFormat, Size
 from sr_batch.photos.metadata import EXIF_HEAD, Metadata, photoshop_segment, png_raw_profile, tiff_folders
 from sr_batch.photos.reading import Photo
@@ -58,6 +61,8 @@ def open_writer(
             )
         case PhotoFormat.TIFF:
             inner = _TiffPage(file, size, rows.channels, photo.depth, tiff_folders(photo.metadata, icc))
+        case PhotoFormat.JPEG if not _has_mozjpeg():
+            inner = _JpegPage(file, photo, icc, size, rows.channels, options)
         case _:
             inner = _PillowWriter(file, kind, photo, icc, size, rows.channels, options)
     return _Composed(rows, inner)
@@ -96,6 +101,24 @@ class _TiffPage:
         self._tiff.end(self._tags)
 
 
+class _JpegPage:
+    """JpegWriter with what Pillow writes beside the pixels."""
+
+    def __init__(
+        self, file: IO[bytes], photo: Photo, icc: bytes | None, size: Size, channels: int, options: WriteOptions
+    ) -> None:
+        tags = pillow_options(PhotoFormat.JPEG, photo.metadata, icc, options.quality)
+        self._writer = JpegWriter(file, size.height, size.width, channels, tags)
+
+    def write(self, rows: Pixels) -> None:
+        with _pillow_errors(PhotoFormat.JPEG):
+            self._writer.write(rows)
+
+    def finish(self) -> None:
+        with _pillow_errors(PhotoFormat.JPEG):
+            self._writer.finish()
+
+
 class _PillowWriter:
     """Gathers the rows in one Pillow image (4 bytes a pixel for RGB) and encodes it at the end."""
 
@@ -125,14 +148,26 @@ class _PillowWriter:
         self._next_row += len(rows)
 
     def finish(self) -> None:
-        try:
+        with _pillow_errors(self._kind):
             self._image.save(
                 self._file,
                 self._kind.pillow_name,
                 **pillow_options(self._kind, self._metadata, self._icc, self._quality),
             )
-        except (ValueError, struct.error, RuntimeError) as error:  # Pillow's plugins; libavif raises RuntimeError
-            raise UnwritablePhoto(f"Pillow cannot write it as {self._kind.name} ({error})") from error
+
+
+@contextmanager
+def _pillow_errors(kind: PhotoFormat) -> Iterator[None]:
+    """Those of its plugins, as ours; libavif raises RuntimeError."""
+    try:
+        yield
+    except (ValueError, struct.error, RuntimeError) as error:
+        raise UnwritablePhoto(f"Pillow cannot write it as {kind.name} ({error})") from error
+
+
+def _has_mozjpeg() -> bool:
+    """Whether Pillow was built with MozJPEG, which makes tables for each picture: its strips cannot be joined."""
+    return "mozjpeg" in features.features and bool(features.check("mozjpeg"))
 
 
 def pillow_options(kind: PhotoFormat, data: Metadata, icc: bytes | None, quality: int) -> dict[str, object]:
