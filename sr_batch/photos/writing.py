@@ -1,4 +1,4 @@
-"""Photos out: bands of RGB rows become a file. PNG, TIFF and JPEG are streamed; WebP and AVIF are gathered for Pillow."""
+"""Photos out: bands of RGB rows become a file. PNG, TIFF and JPEG are streamed; WebP and AVIF gathered for Pillow."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class _JpegPage:
 
     def write(self, rows: Pixels) -> None:
         with _pillow_errors(PhotoFormat.JPEG):
-            self._writer.write(rows)
+            self._writer.write(rows.astype(np.uint8, copy=False))  # it is: `for_result` saw to that
 
     def finish(self) -> None:
         with _pillow_errors(PhotoFormat.JPEG):
