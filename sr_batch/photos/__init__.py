@@ -13,6 +13,7 @@ sequences.py     animations and pages -> file
 colour.py        ICC profiles, through LittleCMS
 transparency.py  colour under transparency, and the upscaled alpha channel
 metadata.py      EXIF, XMP, IPTC, resolution, text: read, corrected, and in each format's own shape
+xmp.py           XMP packets, and the segments of a JPEG that hold them
 tiff.py          TIFF's folders of tags, and a writer of pages
 """
 

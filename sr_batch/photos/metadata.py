@@ -6,7 +6,6 @@ file stored it. Its thumbnail, which would show the old picture, is left out.
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,11 +15,13 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from sr_batch.photos.formats import PhotoFormat, Size
-from sr_batch.photos.tiff import EXIF_FOLDER, GPS_FOLDER, INTEROP_FOLDER, TiffFolders
+from sr_batch.photos.tiff import EXIF_FOLDER, GPS_FOLDER, INTEROP_FOLDER, TIFF_XMP, TiffFolders
+from sr_batch.photos.xmp import clean_xmp, join_jpeg_xmp, jpeg_xmp_segments, resize_xmp
 
 __all__ = [
     "Metadata",
     "fit_metadata",
+    "jpeg_segments",
     "photoshop_segment",
     "png_raw_profile",
     "read_metadata",
@@ -34,19 +35,14 @@ EXIF_WIDTH, EXIF_HEIGHT = 0xA002, 0xA003
 # TIFF tags that describe how the old file stored its pixels; everything else in EXIF describes the photo.
 STRUCTURAL_TAGS = {*range(254, 270), 273, 274, 277, 278, 279, 284, 317, *range(320, 324), 324, 325, 330, 338, 339, 347,
                    513, 514, *range(529, 533), 700, 33723, 34377, 34675}  # fmt: skip
-TIFF_XMP, TIFF_IPTC, TIFF_ICC = 700, 33723, 34675
+TIFF_IPTC, TIFF_ICC = 33723, 34675
 TIFF_X_RESOLUTION, TIFF_Y_RESOLUTION, TIFF_RESOLUTION_UNIT = 282, 283, 296
 TIFF_DOTS_PER_INCH = {2: 1.0, 3: 2.54}  # by unit: inch, centimetre
 PHOTOSHOP_IPTC = 0x0404  # the image resource that holds IPTC-IIM records
 JPEG_MAX_SEGMENT = 65533
 PHOTOSHOP_HEAD = b"Photoshop 3.0\0"
-JPEG_XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
 PNG_OWN_TEXT = {"XML:com.adobe.xmp"}  # kept as XMP
 COMMENT = "Comment"  # PNG's registered keyword; what JPEG and GIF call their comment
-XMP_UPRIGHT = re.compile(rb'(tiff:Orientation(?:="|>))\d')
-XMP_NUMBERS = {b"tiff:ImageWidth": "width", b"exif:PixelXDimension": "width",
-               b"tiff:ImageLength": "height", b"exif:PixelYDimension": "height"}  # fmt: skip
-XMP_THUMBNAILS = re.compile(rb"<xmp:Thumbnails>.*?</xmp:Thumbnails>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ def read_metadata(image: Image.Image, lost: list[str]) -> Metadata:
     dpi = image.info.get("dpi")
     return Metadata(
         _clean_exif(lambda: _exif_folders(image), lost),
-        _clean_xmp(image.info.get("xmp")),
+        _xmp(image, lost),
         _find_iptc(image),
         (float(dpi[0]), float(dpi[1])) if isinstance(dpi, tuple) and min(dpi) > 0 else None,
         _texts(image),
@@ -77,7 +73,7 @@ def read_tiff_metadata(folders: TiffFolders, lost: list[str]) -> Metadata:
     iptc = folders.main.get(TIFF_IPTC)
     return Metadata(
         _clean_exif(lambda: folders, lost),
-        _clean_xmp(folders.main.get(TIFF_XMP)),
+        clean_xmp(folders.main.get(TIFF_XMP)),
         iptc if isinstance(iptc, bytes) else None,
         _tiff_resolution(folders.main),
     )
@@ -111,9 +107,7 @@ def resize_metadata(metadata: Metadata, size: Size) -> Metadata:
             tags.get_ifd(GPS_FOLDER)
             exif = tags.tobytes().removeprefix(EXIF_HEAD)
     if xmp is not None:
-        for name, side in XMP_NUMBERS.items():
-            number = str(getattr(size, side)).encode()
-            xmp = re.sub(rb"(" + name + rb'(?:="|>))\d+', rb"\g<1>" + number, xmp)
+        xmp = resize_xmp(xmp, size)
     return replace(metadata, exif=exif, xmp=xmp)
 
 
@@ -125,9 +119,9 @@ def fit_metadata(metadata: Metadata, kind: PhotoFormat) -> tuple[Metadata, list[
         if exif is not None and len(exif) > JPEG_MAX_SEGMENT - len(EXIF_HEAD):
             exif = None
             lost.append("its EXIF is too large for a JPEG and was left out")
-        if xmp is not None and len(xmp) > JPEG_MAX_SEGMENT - len(JPEG_XMP_HEAD):
+        if xmp is not None and jpeg_xmp_segments(xmp) is None:
             xmp = None
-            lost.append("its XMP is too large for a JPEG and was left out")
+            lost.append("its XMP is too large for a JPEG, cannot be cut because it is damaged, and was left out")
     if iptc is not None and (kind in (PhotoFormat.WEBP, PhotoFormat.AVIF) or len(iptc) > JPEG_MAX_SEGMENT - 64):
         iptc = None
         lost.append(f"its IPTC does not fit {name} and was left out")
@@ -137,6 +131,12 @@ def fit_metadata(metadata: Metadata, kind: PhotoFormat) -> tuple[Metadata, list[
             lost.append(f"its text fields do not fit {name} and were left out")
         text = kept
     return Metadata(exif, xmp, iptc, metadata.dpi, text), lost
+
+
+def jpeg_segments(metadata: Metadata) -> bytes:
+    """The APP segments of a JPEG for what Pillow does not write: XMP of any length, and IPTC."""
+    xmp = jpeg_xmp_segments(metadata.xmp) if metadata.xmp else None
+    return (xmp or b"") + (photoshop_segment(metadata.iptc) if metadata.iptc else b"")
 
 
 def photoshop_segment(iptc: bytes) -> bytes:
@@ -185,12 +185,14 @@ def _clean_exif(read: Callable[[], TiffFolders], lost: list[str]) -> bytes | Non
         return None
 
 
-def _clean_xmp(xmp: object) -> bytes | None:
-    if isinstance(xmp, str):
-        xmp = xmp.encode()
-    if not isinstance(xmp, bytes) or not xmp.strip(b"\0 \n"):
+def _xmp(image: Image.Image, lost: list[str]) -> bytes | None:
+    xmp = clean_xmp(image.info.get("xmp"))
+    if xmp is None:
         return None
-    return XMP_THUMBNAILS.sub(b"", XMP_UPRIGHT.sub(rb"\g<1>1", xmp.rstrip(b"\0")))
+    segments = (content for name, content in getattr(image, "applist", ()) if name == "APP1")
+    xmp, damage = join_jpeg_xmp(xmp, segments)
+    lost += [damage] if damage is not None else []
+    return clean_xmp(xmp)  # again: the thumbnail may have been in the second part
 
 
 def _find_iptc(image: Image.Image) -> bytes | None:

@@ -18,7 +18,8 @@ from PIL import Image, UnidentifiedImageError
 from sr_batch.errors import PhotoOutOfReach, UnreadablePhoto
 from sr_batch.photos.deep import is_deep_tiff_page
 from sr_batch.photos.formats import Sequence, Size, pillow_formats
-from sr_batch.photos.tiff import is_tiff
+from sr_batch.photos.tiff import TIFF_XMP, is_tiff
+from sr_batch.photos.xmp import xmp_orientation
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
@@ -74,10 +75,11 @@ class Source:
         return Size(size.width, size.height) if turned else size
 
     def orientation(self, index: int) -> int:
-        """EXIF's and TIFF's: 1 to 8; 1 where nothing sensible is said."""
+        """EXIF's and TIFF's, where they say none XMP's: 1 to 8; 1 where nothing sensible is said."""
         if self.pages:
-            tag = self.pages[index].tags.get(EXIF_ORIENTATION)
-            value = tag.value if tag is not None else 1
+            tags = self.pages[index].tags
+            tag, xmp = tags.get(EXIF_ORIENTATION), tags.get(TIFF_XMP)
+            value = tag.value if tag is not None else xmp_orientation(xmp.value if xmp is not None else None)
         else:
             assert self.image is not None
             value = self.image.getexif().get(EXIF_ORIENTATION, 1)

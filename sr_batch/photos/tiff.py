@@ -23,6 +23,7 @@ __all__ = [
     "EXIF_FOLDER",
     "GPS_FOLDER",
     "INTEROP_FOLDER",
+    "TIFF_XMP",
     "TiffFolders",
     "TiffWriter",
     "is_tiff",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 EXIF_FOLDER, GPS_FOLDER, INTEROP_FOLDER = 0x8769, 0x8825, 0xA005
+TIFF_XMP = 700
 CLASSIC, BIG = 42, 43  # the version number in the file's head
 CLASSIC_MAX_BYTES = 2**32 - 2**24  # of pixels: offsets have 32 bits, and the tags need room too
 STRIP_BYTES = 1 << 20  # of pixels, before deflate

@@ -15,7 +15,7 @@ from sr_batch.depth import Pixels, bits_of
 from sr_batch.errors import UnwritablePhoto
 from sr_batch.jpeg import JpegWriter
 from sr_batch.photos.formats import PhotoFormat, Size
-from sr_batch.photos.metadata import EXIF_HEAD, Metadata, photoshop_segment, png_raw_profile, tiff_folders
+from sr_batch.photos.metadata import EXIF_HEAD, Metadata, jpeg_segments, png_raw_profile, tiff_folders
 from sr_batch.photos.reading import Photo
 from sr_batch.photos.rows import OutputRows
 from sr_batch.photos.tiff import TiffFolders, TiffWriter, needs_big
@@ -175,13 +175,13 @@ def pillow_options(kind: PhotoFormat, data: Metadata, icc: bytes | None, quality
     options: dict[str, object] = {"icc_profile": icc} if icc else {}
     if data.exif:
         options["exif"] = EXIF_HEAD + data.exif
-    if data.xmp:
+    if data.xmp and kind is not PhotoFormat.JPEG:
         options["xmp"] = data.xmp
     match kind:
         case PhotoFormat.JPEG:
             options |= {"quality": quality, "subsampling": "4:4:4"}
             options |= {"dpi": tuple(round(value) for value in data.dpi)} if data.dpi else {}
-            options |= {"extra": photoshop_segment(data.iptc)} if data.iptc else {}
+            options |= {"extra": jpeg_segments(data)}
             options |= {"comment": data.text[0][1].encode()} if data.text else {}
         case PhotoFormat.WEBP:
             options |= {"quality": quality, "method": 2}
