@@ -9,11 +9,13 @@ import shutil
 import struct
 import subprocess
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import tifffile
+from numpy.typing import NDArray
 from PIL import Image
 
 from sr_batch.photos import PhotoFormat, WriteOptions, open_writer, probe, read_photo
@@ -91,7 +93,8 @@ def _documents(content: bytes, kind: PhotoFormat) -> list[bytes]:
         packet = image.info["xmp"]
     if kind is not PhotoFormat.JPEG:
         return [packet]
-    pieces, place = [], 2
+    pieces: list[bytes] = []
+    place = 2
     while content[place + 1] != 0xDA:  # start of scan
         length = int.from_bytes(content[place + 2 : place + 4], "big")
         body = content[place + 4 : place + 2 + length]
@@ -188,7 +191,7 @@ def test_long_xmp_that_is_no_xml_is_left_out_of_a_jpeg_with_a_word(tmp_path: Pat
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
 def test_an_orientation_that_only_xmp_names_turns_a_tiff_as_it_turns_a_jpeg(tmp_path: Path, depth: type) -> None:
-    pixels = random_pixels(16, 24).astype(depth)
+    pixels: NDArray[Any] = random_pixels(16, 24).astype(depth)
     tag = (700, 1, len(_packet()), _packet(), True)
     tifffile.imwrite(tmp_path / "photo.tif", pixels, photometric="rgb", metadata=None, extratags=[tag])
     photo = read_photo(tmp_path / "photo.tif")
