@@ -17,7 +17,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from sr_train.degrade import Degradation
 from sr_train.errors import ConfigError
-from sr_train.losses import VggLayer
+from sr_train.losses import LossWeights, VggLayer
 
 __all__ = [
     "PRESETS",
@@ -132,6 +132,7 @@ class StageConfig:
     final_learning_rate: float = 1e-5  # of the schedules step and cosine
     drop_at: int = 0  # step of the schedule `step` from which final_learning_rate holds
     warm_up: int = 0  # steps over which the rate rises from nothing
+    frozen_statistics: bool = False  # the generator's BatchNorm normalises as when it is used, not by each batch
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,13 @@ class GanConfig(StageConfig):
     """Stage 2: SRGAN."""
 
     vgg_layer: VggLayer = VggLayer.VGG54
+    vgg_weight: float = LossWeights.vgg  # of vgg_loss, beside mse_loss
+    gan_weight: float = LossWeights.gan  # of g_gan_loss
+
+    @property
+    def weights(self) -> LossWeights:
+        """What the terms of the generator's loss are multiplied with."""
+        return LossWeights(self.vgg_weight, self.gan_weight)
 
 
 @dataclass(frozen=True)
@@ -170,6 +178,8 @@ class TrainConfig:
         _require(self.machine.loader_threads >= 1, "machine.loader_threads", self.machine.loader_threads, "at least 1")
         for name, stage in (("resnet", self.resnet), ("gan", self.gan)):
             _check_stage(name, stage)
+        for key, weight in (("gan.vgg_weight", self.gan.vgg_weight), ("gan.gan_weight", self.gan.gan_weight)):
+            _require(0 <= weight < math.inf, key, weight, "a finite number, at least 0")
 
 
 def _check_stage(name: str, stage: StageConfig) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sr_train.checkpoint import CheckpointInfo, save_checkpoint
-from sr_train.config import ResnetConfig, StageConfig, learning_rate
+from sr_train.config import GanConfig, ResnetConfig, StageConfig, learning_rate
 from sr_train.data import Batch, Batches, CropSource
 from sr_train.errors import Diverged, Interrupted, TrainingError, is_out_of_memory
 from sr_train.evaluate import Figures, TestImage, bicubic, mean_figures, measure, upscaler
@@ -113,9 +113,11 @@ def _step(training: Training, batch: Batch, rate: float) -> Mapping[str, Tensor]
     try:
         parts = to_parts(batch, stage.accumulate, training.numerics)
         training.generator.set_rate(rate)
-        if training.discriminator and training.vgg:
+        if isinstance(stage, GanConfig):
+            assert training.discriminator and training.vgg
             training.discriminator.set_rate(rate)
-            return gan_step(training.generator, training.discriminator, training.vgg, parts, training.numerics)
+            opponents = training.generator, training.discriminator
+            return gan_step(*opponents, training.vgg, parts, training.numerics, stage.weights)
         assert isinstance(stage, ResnetConfig)
         return resnet_step(training.generator, parts, stage.pixel_loss, training.numerics)
     except (MemoryError, RuntimeError) as error:
@@ -233,7 +235,7 @@ class _Keeper:
         network = training.shipped.eval()
         upscale, scale = upscaler(network, training.numerics.device), training.config.model.scale
         measured = [measure(image, upscale, job.lpips, scale) for image in job.validation]
-        training.generator.network.train()
+        training.to_train_mode()
         figures = [one for one, _ in measured]
         self.recorder.show(training.step, job.validation, figures, [result for _, result in measured])
         means = mean_figures(figures)

@@ -1,6 +1,6 @@
 """The losses of SRGAN (Ledig et al., arXiv 1609.04802, section 2.2).
 
-    generator       mse_loss + 0.006 * vgg_loss + 0.001 * g_gan_loss
+    generator       mse_loss + 0.006 * vgg_loss + 0.001 * g_gan_loss     (the weights can be changed: LossWeights)
     mse_loss        mean over all values of (G - HR)², both in [-1, 1]
     vgg_loss        mean over all values of (φ(G) - φ(HR))², φ one activation of VGG19
     g_gan_loss      -log D(G), the mean over the batch
@@ -12,6 +12,7 @@ The paper's features are divided by 12.75; squared, that is its 0.006.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
@@ -24,10 +25,18 @@ from torch.nn import functional
 from sr_train.errors import WeightsError
 from sr_train.weights import fill, read_weights
 
-__all__ = ["GeneratorLoss", "VggFeatures", "VggLayer", "discriminator_loss", "gan_loss", "generator_loss", "load_vgg"]
+__all__ = [
+    "PAPER",
+    "GeneratorLoss",
+    "LossWeights",
+    "VggFeatures",
+    "VggLayer",
+    "discriminator_loss",
+    "gan_loss",
+    "generator_loss",
+    "load_vgg",
+]
 
-VGG_WEIGHT = 0.006  # of vgg_loss in the generator's loss
-GAN_WEIGHT = 0.001  # of g_gan_loss
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in [0, 1]
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 STAGES = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # VGG19: channels, convolutions before each max-pool
@@ -42,6 +51,17 @@ class VggLayer(StrEnum):
 
 
 LAYER_COUNT = {VggLayer.VGG22: 9, VggLayer.VGG44: 27, VggLayer.VGG54: 36}  # of torchvision's `vgg19().features`
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """What the terms of the generator's loss are multiplied with; `mse_loss` always counts once. The paper's."""
+
+    vgg: float = 0.006
+    gan: float = 0.001
+
+
+PAPER = LossWeights()
 
 
 class GeneratorLoss(NamedTuple):
@@ -126,7 +146,9 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return functional.softplus(-real_logits.float()).mean() + functional.softplus(fake_logits.float()).mean()
 
 
-def generator_loss(fake: Tensor, hr: Tensor, fake_logits: Tensor, vgg: VggFeatures) -> GeneratorLoss:
+def generator_loss(
+    fake: Tensor, hr: Tensor, fake_logits: Tensor, vgg: VggFeatures, weights: LossWeights = PAPER
+) -> GeneratorLoss:
     """The generator's loss of a batch: `fake` and `hr` NCHW RGB in [-1, 1], `fake_logits` D's of `fake`, N x 1.
 
     Sums are in float32 whatever the precision of the networks.
@@ -136,5 +158,5 @@ def generator_loss(fake: Tensor, hr: Tensor, fake_logits: Tensor, vgg: VggFeatur
         wanted = vgg(hr)
     vgg_loss = functional.mse_loss(vgg(fake).float(), wanted.float())
     g_gan_loss = gan_loss(fake_logits)
-    total = mse_loss + VGG_WEIGHT * vgg_loss + GAN_WEIGHT * g_gan_loss
+    total = mse_loss + weights.vgg * vgg_loss + weights.gan * g_gan_loss
     return GeneratorLoss(total, mse_loss, vgg_loss, g_gan_loss)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
+from torch import nn
 
 from sr_train.config import StageConfig, TrainConfig
 from sr_train.discriminator import Discriminator
@@ -42,6 +43,14 @@ class Training:
     def shipped(self) -> Generator:
         """The generator that is validated and saved: the average where there is one."""
         return self.average or self.generator.network
+
+    def to_train_mode(self) -> None:
+        """The generator as its steps need it: BatchNorm by the batch, unless the recipe freezes its statistics."""
+        frozen = stage_config(self.config, self.stage).frozen_statistics
+        self.generator.network.train()
+        for module in self.generator.network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.train(not frozen)
 
 
 def stage_config(config: TrainConfig, stage: str) -> StageConfig:
@@ -80,7 +89,9 @@ def new_training(
         player.network.compile()
         if opponent:
             opponent.network.compile()
-    return Training(config, stage, numerics, player, opponent, vgg, average)
+    training = Training(config, stage, numerics, player, opponent, vgg, average)
+    training.to_train_mode()
+    return training
 
 
 def _player(network: Network, rate: float, numerics: Numerics) -> Player[Network]:

@@ -54,6 +54,8 @@ def test_any_key_can_be_changed() -> None:
         ("gan.batch=0", "at least 1"),
         ("data.crop=50", "multiple of 4"),
         ("gan.accumulate=3", "a divisor of gan.batch"),
+        ("gan.vgg_weight=-1", "gan.vgg_weight is -1.0, but must be a finite number, at least 0"),
+        ("gan.gan_weight=inf", "gan.gan_weight is inf"),
         ("gan.epochs=3", "gan.epochs"),
         ("gan=3", "is a table"),
         ("batch", "key=value"),

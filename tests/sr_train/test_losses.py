@@ -14,6 +14,7 @@ from sr_train.errors import WeightsError
 from sr_train.losses import (
     IMAGENET_DEVIATION,
     IMAGENET_MEAN,
+    LossWeights,
     VggFeatures,
     VggLayer,
     discriminator_loss,
@@ -56,6 +57,8 @@ def test_generator_loss_is_the_papers_sum() -> None:
     belief = sum(math.log(1 + math.exp(-x)) for x in (0.3, -0.7)) / 2
     assert [term.item() for term in loss[1:]] == pytest.approx([mse, features, belief], rel=1e-5)
     assert loss.total.item() == pytest.approx(mse + 0.006 * features + 0.001 * belief, rel=1e-5)
+    other = generator_loss(fake, hr, logits, vgg, LossWeights(vgg=0.5, gan=2))
+    assert other.total.item() == pytest.approx(mse + 0.5 * features + 2 * belief, rel=1e-5)
 
 
 def test_vgg_takes_the_generators_range_to_imagenets() -> None:

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from sr_train.config import PixelLoss, Precision, TrainConfig
 from sr_train.data import Batch
+from sr_train.generator import GeneratorConfig, random_generator
 from sr_train.losses import VggLayer, load_vgg
 from sr_train.metrics import psnr
 from sr_train.pixels import tensor_to_bytes
@@ -149,3 +150,22 @@ def test_loss_functions_are_pytorchs() -> None:
     ones = torch.ones_like(logits)
     expected = functional.binary_cross_entropy_with_logits(logits, ones)
     assert -logits.sigmoid().log().mean().item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_statistics_train_the_network_that_is_used(tiny: TrainConfig, vgg_file: Path, frozen: bool) -> None:
+    """Frozen, a training step sees the very network that upscales photos, and leaves its statistics alone."""
+    start = random_generator(GeneratorConfig(channels=8, blocks=1), seed=3)
+    config = replace(tiny, gan=replace(tiny.gan, frozen_statistics=frozen))
+    training = new_training(config, SRGAN, CPU, start, load_vgg(VggLayer.VGG22, vgg_file))
+    assert training.discriminator and training.vgg
+    parts = to_parts(_batch(), 1, CPU)
+    with torch.no_grad():
+        used = functional.mse_loss(start.eval()(parts[0][0]), parts[0][1])
+    values = gan_step(training.generator, training.discriminator, training.vgg, parts, CPU)
+
+    statistics = {name: value for name, value in start.state_dict().items() if "running" in name}
+    kept = all(torch.equal(training.generator.network.state_dict()[name], was) for name, was in statistics.items())
+    assert kept is frozen
+    assert (values["mse_loss"].item() == pytest.approx(used.item(), rel=1e-5)) is frozen
+    assert training.discriminator.network.training
