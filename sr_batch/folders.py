@@ -1,4 +1,5 @@
-"""What is to be done: the photos and videos that the inputs name, and where each result goes. Reads names only.
+"""What is to be done: the photos and videos that the inputs name, and where each result goes. Reads names only, and the
+first bytes of files whose ending is that of videos and of programs (.ts).
 
 jobs.py         one file: what becomes of it, and where
 walk.py         all files of a folder
@@ -12,7 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sr_batch.collisions import Collisions
-from sr_batch.jobs import JOURNAL, Job, Naming, OnCollision, PhotoJob, VideoJob, file_job, job_in, media_of
+from sr_batch.jobs import (
+    JOURNAL,
+    OTHER_VIDEO_SUFFIXES,
+    Job,
+    Naming,
+    OnCollision,
+    PhotoJob,
+    VideoJob,
+    file_job,
+    is_text_by_a_videos_name,
+    job_in,
+    media_of,
+)
 from sr_batch.photos import PhotoFormat
 from sr_batch.walk import Notes, walk
 from sr_train.errors import UsageError
@@ -38,6 +51,7 @@ class Findings:
     failures: list[tuple[Path, str]] = field(default_factory=list)  # files and folders that cannot become jobs
     ignored: int = 0  # files in folders that are neither photos nor videos
     not_written: set[PhotoFormat] = field(default_factory=set)  # formats of photos whose results get another
+    other_containers: set[str] = field(default_factory=set)  # of videos whose results are .mkv for their sake
     has_videos: bool = False
     roots: set[Path] = field(default_factory=set)  # output folders that keep a journal
     folders: set[Path] = field(default_factory=set)  # that results go to; of an output folder, only itself
@@ -60,6 +74,10 @@ class WorkList:
             names = ", ".join(sorted(kind.name for kind in self._findings.not_written))
             sentence = f"{names}: read but not written; the results are PNG (--format chooses another)"
             self._findings.notes.add("formats", sentence)
+        if self._findings.other_containers:
+            names = ", ".join(sorted(self._findings.other_containers))
+            sentence = f"{names}: read but not written; the results are .mkv, whose clock has steps of 1 ms"
+            self._findings.notes.add("containers", sentence)
 
     @property
     def notes(self) -> list[str]:
@@ -106,7 +124,11 @@ class WorkList:
         for job in self._all(findings):
             if isinstance(job, PhotoJob) and (kind := PhotoFormat.of(job.source)) and not kind.is_written:
                 findings.not_written.add(kind)
-            findings.has_videos |= isinstance(job, VideoJob)
+            if isinstance(job, VideoJob):
+                findings.has_videos = True
+                ending = job.source.suffix.lower()
+                if ending in OTHER_VIDEO_SUFFIXES and job.target.suffix == ".mkv":
+                    findings.other_containers.add(ending)
             findings.folders.add(job.root or job.target.parent)
             if job.root is not None:
                 findings.roots.add(job.root)
@@ -152,7 +174,7 @@ class WorkList:
                 if source.parent != parent:
                     parent, results = source.parent, output / source.parent.relative_to(folder)
                 job = job_in(results, source, self._naming, suffix, output)
-                if job is None:
+                if job is None or is_text_by_a_videos_name(source):
                     findings.ignored += 1
                 else:
                     yield job
@@ -162,13 +184,13 @@ class WorkList:
         findings, without = self._findings, 0
         for wanted, job in self._collisions.resolved(self._walk()):
             if job is None and self._naming.on_collision is OnCollision.SKIP:
-                sentence = f"another photo has the same result {wanted.target.name}; left alone (--on-collision skip)"
+                sentence = f"another file has the same result {wanted.target.name}; left alone (--on-collision skip)"
                 findings.notes.add("left alone", f"{wanted.source}: {sentence}")
             elif job is None:
-                reason = f"another photo has the same result {wanted.target}; rename one of them"
+                reason = f"another file has the same result {wanted.target}; rename one of them"
                 findings.failures.append((wanted.source, reason))
             elif job is not wanted:
-                sentence = f"another photo would have the same result; this one's is {job.target.name}"
+                sentence = f"another file would have the same result; this one's is {job.target.name}"
                 findings.notes.add("renamed", f"{wanted.source}: {sentence}")
             without += job is None
         return without
@@ -193,7 +215,8 @@ def find_jobs(inputs: Sequence[Path], naming: Naming, listed: Sequence[str] = ()
     work = WorkList(list(dict.fromkeys(inputs)), listed, naming)
     if len(work) == 0 and not work.failures:
         kinds = ", ".join(kind.suffixes[0] for kind in PhotoFormat)
-        raise UsageError(f"no photos found in {', '.join(map(str, inputs))} (looked for {kinds})")
+        found_in = ", ".join(map(str, inputs))
+        raise UsageError(f"no photos or videos found in {found_in} (looked for {kinds}, and for videos)")
     return work
 
 

@@ -16,11 +16,29 @@ from sr_batch.photos import PhotoFormat
 from sr_batch.videos.codecs import Codec, result_ending
 from sr_train.errors import UsageError
 
-__all__ = ["JOURNAL", "Job", "Naming", "OnCollision", "PhotoJob", "VideoJob", "file_job", "job_in", "media_of"]
+__all__ = [
+    "JOURNAL",
+    "Job",
+    "Naming",
+    "OnCollision",
+    "PhotoJob",
+    "VideoJob",
+    "file_job",
+    "is_text_by_a_videos_name",
+    "job_in",
+    "media_of",
+]
 
 JOURNAL = ".sr-batch.jsonl"  # in each output folder
 WRITTEN_VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".m4v")  # a result keeps the container of its video
-OTHER_VIDEO_SUFFIXES = (".avi",)  # read only; the result is an .mkv
+OTHER_VIDEO_SUFFIXES = (  # read only: the result is an .mkv
+    *(".ts", ".mts", ".m2ts", ".m2t", ".tp", ".trp"),  # MPEG transport streams: television, AVCHD cameras, Blu-ray
+    *(".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".m2p", ".ps", ".vob", ".evo", ".mod", ".tod"),  # MPEG program streams
+    *(".avi", ".divx", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".qt", ".ogv", ".ogm", ".rm", ".rmvb"),
+    *(".mxf", ".dv", ".nut", ".y4m", ".ivf", ".wtv", ".dvr-ms", ".amv"),
+)
+ALSO_TEXT = (".ts", ".mts", ".ps", ".mod")  # TypeScript, PostScript, Go
+LOOKED_AT_BYTES = 512
 
 
 class OnCollision(StrEnum):
@@ -68,6 +86,21 @@ def media_of(path: Path) -> str | None:
     if PhotoFormat.of(path) is not None:
         return "photo"
     return "video" if path.suffix.lower() in WRITTEN_VIDEO_SUFFIXES + OTHER_VIDEO_SUFFIXES else None
+
+
+def is_text_by_a_videos_name(path: Path) -> bool:
+    """Whether a file with the ending of a video is a program's text: TypeScript (.ts, .mts), PostScript, go.mod.
+
+    A stream of any of these endings has zero bytes in its first packet. Only files with such an ending are opened.
+    """
+    if path.suffix.lower() not in ALSO_TEXT:
+        return False
+    try:
+        with path.open("rb") as file:
+            start = file.read(LOOKED_AT_BYTES)
+    except OSError:  # its own turn will say why
+        return False
+    return bool(start) and b"\0" not in start
 
 
 def job_in(folder: Path, source: Path, naming: Naming, suffix: str, root: Path | None = None) -> Job | None:

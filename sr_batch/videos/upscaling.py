@@ -202,6 +202,8 @@ def _key(content: str, network_key: str, plan: EncoderPlan, settings: VideoSetti
 
 def _other_container(source: Path, target: Path, plan: EncoderPlan) -> list[str]:
     before, after = source.suffix.lower(), target.suffix.lower()
+    if before not in MUXERS and after == ".mkv":
+        return [f"{before} is read but not written; the result is .mkv, whose clock has steps of 1 ms"]
     if before == after or result_ending(plan.codec, before) != after:
         return []
     rounded = ", which rounds times to 1 ms" if after == ".mkv" and before != ".webm" else ""

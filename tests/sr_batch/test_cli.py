@@ -240,7 +240,7 @@ def test_quiet_says_only_what_failed(sr_batch: Command, tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["nowhere"], "nowhere does not exist"),
-        (["empty"], "no photos found"),
+        (["empty"], "no photos or videos found"),
         (["p", "-o", "p"], "is the input folder"),
         (["p", "--engine", "trt"], "use --engine auto"),
         (["p", "--engine", "torch", "--precision", "int8"], "use --engine openvino"),
@@ -342,7 +342,7 @@ def test_two_photos_with_one_result_are_both_done_and_nothing_is_overwritten(sr_
     code, _, err = sr_batch(tmp_path / "p", "-f", "png")
     assert code == 0
     assert _tree(tmp_path / "p_x4") == ["a.jpg.png", "a.png.png"]
-    assert err.count("another photo would have the same result") == 2
+    assert err.count("another file would have the same result") == 2
 
 
 def test_an_output_folder_inside_the_input_folder_is_not_upscaled_again(sr_batch: Command, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_photos_of_one_name_from_several_folders_are_told_apart_by_their_folders
     assert [job.target.name for job in work] == ["two_a.png", "b.png"]
     assert len(work) == 2
     assert [reason for _, reason in work.failures] == 2 * [
-        f"another photo has the same result {tmp_path / 'out' / 'a.png'}; rename one of them"
+        f"another file has the same result {tmp_path / 'out' / 'a.png'}; rename one of them"
     ]
 
 
@@ -239,7 +239,7 @@ def test_a_video_goes_to_the_file_that_is_named(tmp_path: Path) -> None:
     ("inputs", "naming", "words"),
     [
         (["nowhere"], X4, "does not exist"),
-        (["empty"], X4, "no photos found"),
+        (["empty"], X4, "no photos or videos found"),
         (["notes.txt"], X4, "neither a photo nor a video by its name"),
         (["p"], Naming("_x4", Path("p")), "is the input folder"),
         (["p"], Naming("_x4", Path("notes.txt")), "is a file; name a folder"),
@@ -270,3 +270,44 @@ def test_videos_get_a_container_that_their_codec_goes_into(tmp_path: Path) -> No
     assert targets(Codec.FFV1) == ["a.mkv", "b.mkv", "c.MKV", "d.mkv", "e.mkv"]
     assert targets(Codec.VP9) == ["a.mp4", "b.mp4", "c.MKV", "d.webm", "e.mkv"]
     assert targets(Codec.COPY) == ["a.mp4", "b.mov", "c.MKV", "d.webm", "e.mkv"]
+
+
+VIDEO_ENDINGS = (
+    "3g2 3gp amv asf avi divx dv dvr-ms evo f4v flv ivf m1v m2p m2t m2ts m2v mod mpe mpeg mpg mts mxf nut ogm ogv ps "
+    "qt rm rmvb tod tp trp ts vob wmv wtv y4m"
+)
+
+
+def test_videos_of_containers_that_are_not_written_become_mkv_and_it_is_said(tmp_path: Path) -> None:
+    for ending in VIDEO_ENDINGS.split():
+        _touch(tmp_path, f"films/{ending}.{ending}")
+    _touch(tmp_path, "films/LOUD.TS", "films/a.mp4", "films/b.m4v", "films/c.mov", "films/d.mkv", "films/e.webm")
+    work = find_jobs([tmp_path / "films"], X4)
+    assert all(isinstance(job, VideoJob) for job in work)
+    kept = {"a.mp4", "b.m4v", "c.mov", "d.mkv", "e.webm"}
+    assert {job.target.name for job in work if job.source.name in kept} == kept
+    others = [job for job in work if job.source.name not in kept]
+    assert len(others) == len(VIDEO_ENDINGS.split()) + 1
+    assert {job.target.suffix for job in others} == {".mkv"}
+    (said,) = (note for note in work.notes if "read but not written" in note)
+    assert said.startswith(".3g2, .3gp, .amv")
+    assert "steps of 1 ms" in said
+
+
+def test_a_single_video_named_mp4_stays_off_the_milliseconds(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.ts")
+    work = find_jobs([tmp_path / "a.ts"], Naming("_x4", tmp_path / "a.mp4"))
+    assert (_only([tmp_path / "a.ts"], Naming("_x4", tmp_path / "a.mp4")).target.name, work.notes) == ("a.mp4", [])
+
+
+def test_program_text_with_the_ending_of_a_video_is_no_video(tmp_path: Path) -> None:
+    _touch(tmp_path, "p/a.png")
+    (tmp_path / "p" / "component.ts").write_text("export const answer: number = 42\n" * 40)
+    (tmp_path / "p" / "module.mts").write_text("export {}\n")
+    (tmp_path / "p" / "drawing.ps").write_text("%!PS-Adobe-3.0\nshowpage\n")
+    (tmp_path / "p" / "go.mod").write_text("module example.org/go\n")
+    (tmp_path / "p" / "film.ts").write_bytes((b"\x47\x40\x00\x10" + b"\x00" + b"\xff" * 183) * 8)
+    (tmp_path / "p" / "film.ps").write_bytes(b"\x00\x00\x01\xba" + bytes(60))
+    work = find_jobs([tmp_path / "p"], X4)
+    assert sorted(job.source.name for job in work) == ["a.png", "film.ps", "film.ts"]
+    assert work.ignored == 4

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from sr_batch.videos.encoding import Codec, EncodingOptions
 from sr_batch.videos.inference import Network
+from sr_batch.videos.source import rational
 from sr_batch.videos.upscaling import PartRule, VideoDone, VideoSettings, upscale_video
 
 Pixels = NDArray[Any]
@@ -42,6 +43,7 @@ class Film:
     )  # not of all codecs
     numbers: Sequence[int] | None = None  # shown in the frames; None: counting from 0
     languages: Sequence[str] = ()  # one audio track each
+    audio_codec: str = ""  # the container's usual one
     subtitle: str = ""  # its language
     chapters: bool = False
     attachment: bytes = b""
@@ -56,7 +58,7 @@ def write_film(path: Path, film: Film) -> Path:
     with av.open(str(path), "w", options=film.container_options) as output:
         output.metadata.update(film.tags)
         video = _video_stream(output, film)
-        audio = [_audio_stream(output, language) for language in film.languages]
+        audio = [_audio_stream(output, language, film.audio_codec) for language in film.languages]
         subtitle = _subtitle_stream(output, film) if film.subtitle else None
         if film.attachment:
             output.add_attachment("note.txt", "text/plain", film.attachment)
@@ -93,9 +95,10 @@ def _video_stream(output: Any, film: Film) -> VideoStream:
     return video
 
 
-def _audio_stream(output: Any, language: str) -> AudioStream:
-    codec = "libopus" if output.format.name == "webm" else "aac"
+def _audio_stream(output: Any, language: str, codec: str) -> AudioStream:
+    codec = codec or ("libopus" if output.format.name == "webm" else "aac")
     track = cast("AudioStream", output.add_stream(codec, rate=48000))
+    track.codec_context.bit_rate = 64000
     track.metadata["language"] = language
     return track
 
@@ -103,9 +106,10 @@ def _audio_stream(output: Any, language: str) -> AudioStream:
 def _tone(track: AudioStream, hertz: int) -> list[Any]:
     """One second."""
     samples = (np.sin(np.arange(48000) * 2 * np.pi * hertz / 48000) * 0.3).astype(np.float32)
-    layout, kind = "stereo", "fltp" if track.codec_context.name == "aac" else "flt"
+    kind = {"libopus": "flt", "mp2": "s16"}.get(track.codec_context.name, "fltp")
     data = np.stack([samples, samples]) if kind == "fltp" else np.repeat(samples, 2)[None]
-    frame = AudioFrame.from_ndarray(data, format=kind, layout=layout)
+    data = (data * 32767).astype(np.int16) if kind == "s16" else data
+    frame = AudioFrame.from_ndarray(data, format=kind, layout="stereo")
     frame.sample_rate, frame.pts, frame.time_base = 48000, 0, Fraction(1, 48000)
     return [*track.encode(frame), *track.encode(None)]
 
@@ -167,6 +171,14 @@ def times_in(path: Path) -> list[Fraction]:
     """Of all frames, in the order shown, in seconds; as the decoder gives them."""
     with av.open(str(path)) as container:
         return [cast("int", frame.pts) * Fraction(frame.time_base) for frame in container.decode(video=0)]  # type: ignore[arg-type]
+
+
+def packets_in(path: Path, index: int) -> list[tuple[bytes, Fraction]]:
+    """Content and time of a stream's packets."""
+    with av.open(str(path)) as container:
+        base = rational(container.streams[index].time_base)
+        assert base is not None
+        return [(bytes(p), (p.pts or 0) * base) for p in container.demux(container.streams[index]) if p.size]
 
 
 def repeat(scale: int) -> Any:

@@ -12,18 +12,10 @@ import pytest
 
 from sr_batch.videos.encoding import EncodingOptions
 from sr_batch.videos.source import rational
-from tests.sr_batch.videos.films import Film, enlarge_film, numbers_in, times_in, write_film
+from tests.sr_batch.videos.films import Film, enlarge_film, numbers_in, packets_in, times_in, write_film
 
 # A gap, two frames close together, none at the pace of the others.
 UNEVEN = (0, 512, 1024, 1537, 2048, 2300, 2301, 9000, 9512, 10100, 10701, 11777)
-
-
-def packets(path: Path, index: int) -> list[tuple[bytes, Fraction]]:
-    """Content and time of a stream's packets."""
-    with av.open(str(path)) as container:
-        base = rational(container.streams[index].time_base)
-        assert base is not None
-        return [(bytes(p), (p.pts or 0) * base) for p in container.demux(container.streams[index]) if p.size]
 
 
 def codec_of(stream: Any) -> str | None:
@@ -41,7 +33,7 @@ def test_uneven_times_are_kept_exactly(tmp_path: Path, ending: str, b_frames: st
     assert done.frames == len(UNEVEN)
     assert times_in(result) == times_in(film) == [Fraction(pts, 12800) for pts in UNEVEN]
     assert numbers_in(result, 4) == list(range(len(UNEVEN)))
-    assert packets(result, 1) == packets(film, 1)  # sound stays where it was
+    assert packets_in(result, 1) == packets_in(film, 1)  # sound stays where it was
 
 
 def test_a_start_that_is_not_zero_is_kept_exactly(tmp_path: Path) -> None:
@@ -57,7 +49,7 @@ def test_milliseconds_of_matroska_are_kept_exactly(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.mkv", Film(times, Fraction(1, 1000), languages=["eng"]))
     enlarge_film(film, tmp_path / "large.mkv")
     assert times_in(tmp_path / "large.mkv") == times_in(film)
-    assert packets(tmp_path / "large.mkv", 1) == packets(film, 1)
+    assert packets_in(tmp_path / "large.mkv", 1) == packets_in(film, 1)
 
 
 def test_everything_beside_the_video_is_copied_untouched_in_matroska(tmp_path: Path) -> None:
@@ -67,7 +59,7 @@ def test_everything_beside_the_video_is_copied_untouched_in_matroska(tmp_path: P
     done = enlarge_film(source, result)
     assert (done.verified.copied_streams, done.warnings) == (4, ())
     for index in (1, 2, 3):
-        assert packets(result, index) == packets(source, index)
+        assert packets_in(result, index) == packets_in(source, index)
     with av.open(str(source)) as was, av.open(str(result)) as now:
         assert [stream.type for stream in now.streams] == [stream.type for stream in was.streams]
         assert [s.language for s in now.streams] == [None, "eng", "fra", "deu", None]
@@ -91,7 +83,7 @@ def test_everything_beside_the_video_is_copied_untouched_in_mp4(tmp_path: Path) 
         assert [c["metadata"]["title"] for c in now.chapters()] == ["One", "Two"]
         assert now.metadata["title"] == "A film"
     for index in (1, 2, 3, covers[0]):
-        assert packets(result, index) == packets(source, index)
+        assert packets_in(result, index) == packets_in(source, index)
 
 
 def test_tags_that_mp4_has_no_box_for_are_kept(tmp_path: Path) -> None:
@@ -164,8 +156,8 @@ def test_a_range_begins_at_zero_with_its_sound(tmp_path: Path) -> None:
     assert done.frames == 10
     assert times_in(result) == [Fraction(index, 25) for index in range(10)]
     assert numbers_in(result, 4) == list(range(5, 15))
-    within = [packet for packet, time in packets(source, 1) if Fraction(1, 5) <= time < Fraction(3, 5)]
-    assert [packet for packet, _ in packets(result, 1)] == within
+    within = [packet for packet, time in packets_in(source, 1) if Fraction(1, 5) <= time < Fraction(3, 5)]
+    assert [packet for packet, _ in packets_in(result, 1)] == within
 
 
 def test_a_video_without_times_of_its_own_becomes_matroska_at_its_pace(tmp_path: Path) -> None:
