@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from sr_export.engines import Engine, Pixels
+from sr_export.engines import Engine, Pixels, Watch
 
 __all__ = ["Doors"]
 
@@ -27,13 +27,13 @@ class Doors:
         self._pixel, self._open_deep = self._stack.enter_context(pixel), open_deep
         self._deep: Engine | None = None
 
-    def stream(self, batches: Iterable[Pixels]) -> Generator[Pixels]:
+    def stream(self, batches: Iterable[Pixels], watch: Watch | None = None) -> Generator[Pixels]:
         """uint8 [n, h, w, 3] -> uint8, or float32 in [0, 1] -> float32; see sr_export.engines.base.Engine."""
         remaining = iter(batches)
         first = next(remaining, None)
         if first is not None:
             engine = self._pixel if first.dtype == np.uint8 else self.deep()
-            yield from engine.stream(chain([first], remaining))
+            yield from engine.stream(chain([first], remaining), watch)
 
     def deep(self) -> Engine:
         """The engine of the deep door, opened now if it was not."""

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Condition
 
 from sr_batch.feed import Band
+from sr_batch.trace import NO_TRACE, Stage, Trace
 
 __all__ = ["Encoders", "Encoding", "Write"]
 
@@ -23,17 +24,17 @@ WAIT_SECONDS = 0.2  # between looks at what a wait is for: signals come through
 class Encoders:
     """A pool of writing threads. `shutdown` gives up what is unfinished."""
 
-    def __init__(self, threads: int, most_bytes: int) -> None:
+    def __init__(self, threads: int, most_bytes: int, trace: Trace = NO_TRACE) -> None:
         """`most_bytes`: of bands that wait or are being written; a larger one waits until it is the only one."""
         self._pool = ThreadPoolExecutor(threads, "encode")
-        self._most_bytes = most_bytes
+        self._most_bytes, self.trace = most_bytes, trace
         self._changed = Condition()
         self._bytes = 0
         self._unfinished: set[Encoding] = set()
 
-    def open(self, write: Write) -> Encoding:
+    def open(self, write: Write, name: str = "") -> Encoding:
         """A file to write bands to. `write` is started in a writing thread when its first band comes."""
-        encoding = Encoding(self, write)
+        encoding = Encoding(self, write, name)
         with self._changed:
             self._unfinished.add(encoding)
         return encoding
@@ -47,8 +48,10 @@ class Encoders:
 
     def wait_for_room(self, size: int) -> None:
         with self._changed:
-            while self._bytes and self._bytes + size > self._most_bytes:
-                self._changed.wait(WAIT_SECONDS)
+            if self._bytes and self._bytes + size > self._most_bytes:
+                with self.trace.span(Stage.WAIT_ROOM):
+                    while self._bytes and self._bytes + size > self._most_bytes:
+                        self._changed.wait(WAIT_SECONDS)
             self._bytes += size
 
     def released(self, size: int) -> None:
@@ -63,8 +66,10 @@ class Encoders:
 
     def wait_for(self, encoding: Encoding) -> None:
         with self._changed:
-            while not encoding.is_over:
-                self._changed.wait(WAIT_SECONDS)
+            if not encoding.is_over:
+                with self.trace.span(Stage.WAIT_ROOM, encoding.name):
+                    while not encoding.is_over:
+                        self._changed.wait(WAIT_SECONDS)
 
     def submit(self, encoding: Encoding) -> None:
         self._pool.submit(encoding.drain)
@@ -73,8 +78,8 @@ class Encoders:
 class Encoding:
     """One file being written. `put`, `complete` and `abandon` are for one thread."""
 
-    def __init__(self, encoders: Encoders, write: Write) -> None:
-        self._encoders, self._write = encoders, write
+    def __init__(self, encoders: Encoders, write: Write, name: str) -> None:
+        self._encoders, self._write, self.name = encoders, write, name
         self._lock = Condition()
         self._waiting: deque[Band | None] = deque()
         self._abandoned = self._started = self._busy = False
@@ -113,7 +118,8 @@ class Encoding:
                 band = self._waiting.popleft()
             try:
                 if not self.is_over:
-                    self._take(band)
+                    with self._encoders.trace.span(Stage.ENCODE, self.name):
+                        self._take(band)
             except BaseException as error:
                 self.error = error
                 self._end()

@@ -55,6 +55,7 @@ class Picture(Generic[T]):
     pixels: Pixels
     plan: TilePlan
     wanted: Callable[[], bool] = lambda: True  # asked before each tile: False, and the rest of it is not computed
+    name: str = ""  # for profiles
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,16 @@ class Filling:
     windows: list[Window] = field(default_factory=list)
     held_bytes: int = 0  # of the pictures that it keeps waiting
 
+    def names(self) -> str:
+        """Of the pictures whose windows it has."""
+        return ", ".join(dict.fromkeys(assembly.name for window in self.windows for assembly in window.waiting))
+
 
 class _Assembly(Generic[T]):
     """A picture whose tiles are being cut, computed and put together."""
 
     def __init__(self, picture: Picture[T], scale: int) -> None:
-        self.of, self._scale = picture.of, scale
+        self.of, self.name, self._scale = picture.of, picture.name, scale
         self.pixels: Pixels | None = picture.pixels  # None when all windows are cut
         self.dtype, self.bytes = picture.pixels.dtype, picture.pixels.nbytes
         self.door: np.dtype[Any] = np.dtype(np.uint8 if self.dtype == np.uint8 else np.float32)

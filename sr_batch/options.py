@@ -77,6 +77,7 @@ class Options:
     hw: str
 
     report: list[Path]  # .json or .html
+    profile: Path | None  # .json
     json: bool
     quiet: bool
     verbose: bool
@@ -190,6 +191,8 @@ def _add_messages(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--report", type=Path, action="append", default=[], metavar="FILE",
         help="FILE.html: a page with before and after; FILE.json: for programs; may be given twice")  # fmt: skip
+    add("--profile", type=Path, metavar="FILE.json",
+        help="where the time goes, for ui.perfetto.dev, and what set the pace")  # fmt: skip
     add("--json", action="store_true", help="print events as JSON lines on stdout")
     talk = group.add_mutually_exclusive_group()
     talk.add_argument("-q", "--quiet", action="store_true", help="say only what failed")

@@ -45,6 +45,7 @@ from sr_batch.sizes import enlarged_beyond
 from sr_batch.space import check_room, disk_full
 from sr_batch.targets import Tidied, ready_folder
 from sr_batch.tiles import plan_tiles
+from sr_batch.trace import NO_TRACE, Stage, Trace
 from sr_batch.upscale import (
     Broken,
     Guard,
@@ -126,24 +127,27 @@ def run_batch(
     summary: Summary,
     journals: Journals | None = None,
     guard: Guard | None = None,
+    trace: Trace = NO_TRACE,
 ) -> None:
     """Upscale every job's photo with the engine's `stream`, filling in `summary` as it goes.
 
     Returns when all are done, skipped or failed. KeyboardInterrupt and the like pass through after the unfinished
-    files are removed. SRErrors of the engine fail the photo, not the run. `guard` looks at the engine's results.
+    files are removed. SRErrors of the engine fail the photo, not the run. `guard` looks at the engine's results,
+    `trace` records where the time goes.
     """
     begun = time.monotonic()
-    _Run(settings, events, summary, journals or Journals({})).all(jobs, stream, guard)
+    _Run(settings, events, summary, journals or Journals({}), trace).all(jobs, stream, guard)
     summary.seconds += time.monotonic() - begun
 
 
 class _Run:
     """The threads and photos of one run_batch."""
 
-    def __init__(self, settings: Settings, events: Events, summary: Summary, journals: Journals) -> None:
+    def __init__(self, settings: Settings, events: Events, summary: Summary, journals: Journals, trace: Trace) -> None:
         self._settings, self._events, self._summary, self._journals = settings, events, summary, journals
+        self._trace = trace
         self._loaders = ThreadPoolExecutor(settings.load, "decode")
-        self._encoders = Encoders(settings.save, ENCODING_BYTES)
+        self._encoders = Encoders(settings.save, ENCODING_BYTES, trace)
         self._budget = ByteBudget(DECODED_BYTES)
         self._unfinished: deque[_Output] = deque()  # in the order of the jobs
 
@@ -152,7 +156,8 @@ class _Run:
         to_do = due(jobs, events, summary, self._journals, overwrite=settings.overwrite)
         options = TileOptions(settings.scale, settings.halo, settings.batch, settings.reuse_bytes)
         try:
-            pieces = upscale_all(self._pictures(to_do), stream, options, summary.tiles, guard, events.advanced)
+            pictures = self._pictures(to_do)
+            pieces = upscale_all(pictures, stream, options, summary.tiles, guard, events.advanced, self._trace)
             with closing(pieces):
                 for piece in pieces:
                     self._take(piece)
@@ -169,7 +174,8 @@ class _Run:
         settings = self._settings
         for job, decoded in self._decode_ahead(jobs):
             try:
-                work = decoded.result()
+                with self._trace.span(Stage.WAIT_INPUT, job.source.name):
+                    work = decoded.result()
                 size = work.photo.size
                 plan_tiles(size.height, size.width, settings.tile, settings.halo, settings.fixed_tile)
             except _LeftAlone as reason:
@@ -181,7 +187,7 @@ class _Run:
                 continue
             self._events.started(job, size)
             output = _Output(job, work)
-            output.encoding = self._encoders.open(_write(output, settings, self._journals))
+            output.encoding = self._encoders.open(_write(output, settings, self._journals), job.source.name)
             self._unfinished.append(output)
             try:
                 for page in _pages(output, settings):
@@ -196,11 +202,12 @@ class _Run:
         """A page, and before it its transparency where the network draws it."""
         settings, output, photo = self._settings, page.output, page.photo
         height, width = photo.rgb.shape[:2]
+        name = output.job.source.name
         plan = plan_tiles(height, width, settings.tile, settings.halo, settings.fixed_tile)
         output.pages.append(page)
         if page.waits_for_alpha and photo.alpha is not None:
-            yield Picture(_Alpha(page), np.repeat(photo.alpha[:, :, None], 3, axis=2), plan, output.wanted)
-        yield Picture(page, photo.rgb, plan, output.wanted)
+            yield Picture(_Alpha(page), np.repeat(photo.alpha[:, :, None], 3, axis=2), plan, output.wanted, name)
+        yield Picture(page, photo.rgb, plan, output.wanted, name)
 
     def _decode_ahead(self, jobs: Iterator[PhotoJob]) -> Iterator[tuple[PhotoJob, Future[_Decoded]]]:
         """Jobs in order, each with its photo, decoded while the ones before are inferred."""
@@ -209,12 +216,17 @@ class _Run:
         for ticket, job in enumerate(jobs):
             tidied.tidy(job)
             hashed = self._journals.of(job) is not None
-            decoded = self._loaders.submit(_check_and_decode, job, self._settings, self._budget, ticket, hashed=hashed)
+            decoded = self._loaders.submit(self._decode, job, ticket, hashed=hashed)
             waiting.append((job, decoded))
             if len(waiting) > self._settings.load:
                 yield waiting.popleft()
         while waiting:
             yield waiting.popleft()
+
+    def _decode(self, job: PhotoJob, ticket: int, *, hashed: bool) -> _Decoded:
+        """In a decoding thread."""
+        with self._trace.span(Stage.DECODE, job.source.name):
+            return _check_and_decode(job, self._settings, self._budget, ticket, self._trace, hashed=hashed)
 
     def _take(self, piece: Piece[_Page | _Alpha] | Broken[_Page | _Alpha]) -> None:
         page = piece.of.page if isinstance(piece.of, _Alpha) else piece.of
@@ -286,7 +298,9 @@ def _skip(job: PhotoJob, reason: str, events: Events, summary: Summary) -> None:
     events.skipped(job, reason)
 
 
-def _check_and_decode(job: PhotoJob, settings: Settings, budget: ByteBudget, ticket: int, *, hashed: bool) -> _Decoded:
+def _check_and_decode(
+    job: PhotoJob, settings: Settings, budget: ByteBudget, ticket: int, trace: Trace, *, hashed: bool
+) -> _Decoded:
     """Everything that can fail before inference fails here. Waits for its turn to hold a decoded photo."""
     try:
         source = probe(job.source, settings.read.max_pixels)
@@ -298,7 +312,8 @@ def _check_and_decode(job: PhotoJob, settings: Settings, budget: ByteBudget, tic
         budget.take(ticket, 0)  # whose turn it is now
         raise
     reserved = source.pixels * DECODED_BYTES_PER_PIXEL
-    budget.take(ticket, reserved)
+    with trace.span(Stage.WAIT_ROOM):
+        budget.take(ticket, reserved)
     try:
         stamp, content = fingerprint(job.source) if hashed else (None, "")
         photo = read_photo(job.source, settings.read).for_result(job.format, size)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ from sr_batch.photos import use_own_limits
 from sr_batch.pipeline import Settings, run_batch
 from sr_batch.progress import reporter
 from sr_batch.report import Record, Recorder, open_report, summary_record, write_line
+from sr_batch.trace import NO_TRACE, Trace, open_trace
 from sr_export.engines import EngineName, Precision, open_engine, refuse_what_is_not_built
 from sr_export.model import prepare
 from sr_train.errors import UsageError
@@ -61,6 +62,8 @@ def run(options: Options, say: Say, out: TextIO) -> bool:
     if not inputs and not listed:
         raise UsageError("no input given; name a photo or a folder of photos, or see sr-batch --help")
     check_inputs(inputs)
+    if options.profile is not None and options.cluster is not None:
+        raise UsageError("--profile sees this machine only, and --cluster works on others; leave one of them out")
     use_own_limits()
     engine_name: EngineName | Auto = EngineName(options.engine) if options.engine != "auto" else "auto"
     precision: Precision | Auto = Precision(options.precision) if options.precision != "auto" else "auto"
@@ -174,18 +177,34 @@ def _upscale(batch: _Batch, say: Say, out: TextIO) -> Summary:
     how = f"{batch.traits.describe()}, tile {settings.tile}, halo {settings.halo}"
     say(f"{batch.prepared.model.name} {settings.scale}x with {how}")
     summary = Summary()
-    try:
-        with Exact(batch.prepared, say) as exact:
-            _run_jobs(batch, Guard(exact.stream, say), summary, out)
-    finally:
-        say(_summary_line(summary))
+    with _profile(batch.options.profile, say) as trace:
+        try:
+            with Exact(batch.prepared, say) as exact:
+                _run_jobs(batch, Guard(exact.stream, say), trace, summary, out)
+        finally:
+            say(_summary_line(summary))
     return summary
 
 
-def _run_jobs(batch: _Batch, guard: Guard, summary: Summary, out: TextIO) -> None:
+@contextmanager
+def _profile(path: Path | None, say: Say) -> Iterator[Trace]:
+    """A recording into the file of --profile, which says at its end what set the pace; or nobody who looks."""
+    if path is None:
+        yield NO_TRACE
+        return
+    with open_trace(path) as recording:
+        try:
+            yield recording
+        finally:
+            lost = f" (it could not be written to its end: {recording.problem})" if recording.problem else ""
+            say(f"{recording.verdict()}; details: open {path} in ui.perfetto.dev{lost}")
+
+
+def _run_jobs(batch: _Batch, guard: Guard, trace: Trace, summary: Summary, out: TextIO) -> None:
     """The batch itself, with its journals, its display, its report and its events on `out`."""
     options, work, settings = batch.options, batch.work, batch.settings
     key = settings.key(batch.prepared.model.sha256, batch.traits.precision)
+    stream = partial(batch.doors.stream, watch=trace.watch)
     video_settings = chosen_video_settings(options, batch.traits, settings.halo)
     with ExitStack() as stack:
         journals = stack.enter_context(
@@ -201,12 +220,12 @@ def _run_jobs(batch: _Batch, guard: Guard, summary: Summary, out: TextIO) -> Non
             stack.enter_context(connected(options.cluster))
             run_on_cluster(work.photos(), source, settings, events, summary, journals)
         elif not options.preview:
-            run_batch(work.photos(), batch.doors.stream, settings, events, summary, journals, guard)
+            run_batch(work.photos(), stream, settings, events, summary, journals, guard, trace)
         if work.has_videos:
             from sr_batch.videos.batch import run_videos
             from sr_batch.videos.inference import Network
 
-            network = Network(batch.doors.stream, batch.model_key, guard, summary.tiles)
+            network = Network(stream, batch.model_key, guard, summary.tiles, trace)
             run_videos(
                 work.videos(),
                 network,

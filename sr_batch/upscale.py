@@ -19,6 +19,7 @@ from sr_batch.depth import EnginePixels, Pixels
 from sr_batch.feed import Band, Broken, Counts, Feed, Filling, Picture, Piece, TileOptions
 from sr_batch.guard import Guard
 from sr_batch.tiles import TilePlan, plan_tiles
+from sr_batch.trace import NO_TRACE, Stage, Trace
 
 __all__ = ["Band", "Broken", "Counts", "Guard", "Picture", "Piece", "Stream", "TileOptions", "upscale", "upscale_all"]
 
@@ -35,6 +36,7 @@ def upscale_all(
     counts: Counts | None = None,
     guard: Guard | None = None,
     advanced: Callable[[int], None] = lambda _: None,
+    trace: Trace = NO_TRACE,
 ) -> Generator[Piece[T] | Broken[T]]:
     """Run pictures through `stream` and yield their outputs in bands: those of a picture in order, top down.
 
@@ -42,7 +44,7 @@ def upscale_all(
     yet. The output is as deep as its picture: uint8, uint16 or float32 in [0, 1]; the stream gets uint8 batches of
     8-bit pictures, else float32 ones, and one stream has one of both only. A picture's array must not change until its
     last band has come. `counts` is filled in as it goes, `advanced` is told after each tile how many input pixels it
-    was, `guard` looks at each result and may put a better one in its place.
+    was, `guard` looks at each result and may put a better one in its place, `trace` records where the time goes.
 
     An engine's Exception ends its stream, and what was in it is run again, window by window, then in smaller windows
     (memory may be short); what fails again breaks its picture, which yields Broken, and the others go on. An exception
@@ -51,16 +53,18 @@ def upscale_all(
     """
     feed = Feed(iter(pictures), options, counts if counts is not None else Counts(), guard, advanced)
     while not feed.is_over():
-        with closing(stream(feed.batches())) as results:
+        with closing(stream(trace.each(Stage.CUT, feed.batches()))) as results:
             try:
-                for filling, result in _results(results, feed):
-                    feed.take(filling, result)
+                for filling, result in _results(results, feed, trace):
+                    with trace.span(Stage.STITCH, filling.names):
+                        feed.take(filling, result)
                     yield from feed.ready()
             except _EngineError as error:
                 if not feed.in_flight:
                     raise error.cause from None
         while feed.in_flight:
-            _run_alone(feed.in_flight.popleft(), stream, feed, options)
+            with trace.span(Stage.WAIT_ENGINE):
+                _run_alone(feed.in_flight.popleft(), stream, feed, options)
             yield from feed.ready()
         yield from feed.ready()
     feed.raise_what_ended_it()
@@ -92,11 +96,12 @@ class _EngineError(Exception):
         self.cause = cause
 
 
-def _results(results: Iterator[EnginePixels], feed: Feed[T]) -> Iterator[tuple[Filling, EnginePixels]]:
+def _results(results: Iterator[EnginePixels], feed: Feed[T], trace: Trace) -> Iterator[tuple[Filling, EnginePixels]]:
     """Each result with the batch that it is of."""
     while True:
         try:
-            result = next(results)
+            with trace.span(Stage.WAIT_ENGINE):
+                result = next(results)
         except StopIteration:
             assert not feed.in_flight, "the engine gave fewer results than it took batches"
             return

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sr_export.engines import Engine, EngineName, Pixels, Precision, open_engine
+from sr_export.engines import Engine, EngineName, Pixels, Precision, Watch, open_engine
 from sr_export.engines.base import Traits
 from sr_export.errors import EngineUnavailable
 from sr_export.halo import probe_crops
@@ -90,7 +90,7 @@ class EmulatedFp16:
             CROP_SIDE, cpu_threads(),
         )  # fmt: skip
 
-    def stream(self, batches: Iterable[Pixels]) -> Generator[Pixels]:
+    def stream(self, batches: Iterable[Pixels], watch: Watch | None = None) -> Generator[Pixels]:  # noqa: ARG002 - slow anyway
         import torch
 
         for batch in batches:

@@ -13,6 +13,8 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from sr_batch.trace import NO_TRACE, Stage, Trace
+
 __all__ = ["Consumer", "running_ahead"]
 
 T = TypeVar("T")
@@ -30,8 +32,12 @@ class _Raised:
 
 
 @contextmanager
-def running_ahead(items: Iterable[T], room: int, name: str) -> Iterator[Iterator[T]]:
+def running_ahead(
+    items: Iterable[T], room: int, name: str, trace: Trace = NO_TRACE, stage: Stage = Stage.CONVERT
+) -> Iterator[Iterator[T]]:
     """The items, made in a thread up to `room` ahead. What they raise is raised where they are used.
+
+    `trace` records that making one is of this `stage`, and who waits.
 
     When the block ends, the thread ends after the item it is at, and the iterator is closed in it.
     """
@@ -39,16 +45,17 @@ def running_ahead(items: Iterable[T], room: int, name: str) -> Iterator[Iterator
     stop = Event()
 
     def put(item: T | _End | _Raised) -> None:
-        while not stop.is_set():
-            try:
-                return queue.put(item, timeout=POLL_SECONDS)
-            except Full:
-                continue
+        with trace.span(Stage.WAIT_ROOM):
+            while not stop.is_set():
+                try:
+                    return queue.put(item, timeout=POLL_SECONDS)
+                except Full:
+                    continue
 
     def make() -> None:
         iterator = iter(items)
         try:
-            for item in iterator:
+            for item in trace.each(stage, iterator):
                 put(item)
                 if stop.is_set():
                     return
@@ -62,7 +69,8 @@ def running_ahead(items: Iterable[T], room: int, name: str) -> Iterator[Iterator
 
     def use() -> Iterator[T]:
         while True:
-            item = queue.get()
+            with trace.span(Stage.WAIT_INPUT):
+                item = queue.get()
             if isinstance(item, _End):
                 return
             if isinstance(item, _Raised):
@@ -85,10 +93,10 @@ class Consumer(Generic[T]):
     has; the block's end waits for that. An error in the thread is raised by the next `put`, or by the block's end.
     """
 
-    def __init__(self, consume: Callable[[Iterator[T]], None], room: int, name: str) -> None:
+    def __init__(self, consume: Callable[[Iterator[T]], None], room: int, name: str, trace: Trace = NO_TRACE) -> None:
         self._queue: Queue[T | _End] = Queue(room)
         self._error: BaseException | None = None
-        self._consume = consume
+        self._consume, self._trace = consume, trace
         self._thread = Thread(target=self._run, name=name, daemon=True)
 
     def put(self, item: T) -> None:
@@ -98,22 +106,24 @@ class Consumer(Generic[T]):
             raise self._error
 
     def _put(self, item: T | _End) -> None:
-        while self._thread.is_alive():
-            try:
-                return self._queue.put(item, timeout=POLL_SECONDS)
-            except Full:
-                continue
+        with self._trace.span(Stage.WAIT_ROOM):
+            while self._thread.is_alive():
+                try:
+                    return self._queue.put(item, timeout=POLL_SECONDS)
+                except Full:
+                    continue
 
     def _items(self) -> Iterator[T]:
         while not isinstance(item := self._get(), _End):
             yield item
 
     def _get(self) -> T | _End:
-        while True:
-            try:
-                return self._queue.get(timeout=POLL_SECONDS)
-            except Empty:
-                continue
+        with self._trace.span(Stage.WAIT_INPUT):
+            while True:
+                try:
+                    return self._queue.get(timeout=POLL_SECONDS)
+                except Empty:
+                    continue
 
     def _run(self) -> None:
         try:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sr_batch.tiles import TilePlan
+from sr_batch.trace import NO_TRACE, Stage, Trace
 from sr_batch.upscale import Broken, Counts, Guard, Picture, Stream, TileOptions, upscale_all
 
 __all__ = ["Network", "upscale_frames"]
@@ -35,6 +36,7 @@ class Network:
     key: str  # of the model and the precision
     guard: Guard | None = None
     counts: Counts = field(default_factory=Counts)  # filled in as it goes
+    trace: Trace = NO_TRACE  # records where the time goes
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +60,16 @@ def upscale_frames(
     latest: Pixels | None = None
     bands: list[Pixels] = []
     pictures = _pictures(frames, pending, plan)
-    with closing(upscale_all(pictures, network.stream, options, network.counts, network.guard)) as pieces:
+    trace = network.trace
+    with closing(upscale_all(pictures, network.stream, options, network.counts, network.guard, trace=trace)) as pieces:
         for piece in pieces:
             if isinstance(piece, Broken):
                 raise piece.error
             bands.append(piece.band.pixels)
             if piece.last:
                 yield from _repeats(pending, latest)
-                latest = bands[0] if len(bands) == 1 else np.concatenate(bands)
+                with trace.span(Stage.STITCH):
+                    latest = bands[0] if len(bands) == 1 else np.concatenate(bands)
                 bands = []
                 yield pending.popleft().item, latest
                 yield from _repeats(pending, latest)
@@ -77,12 +81,12 @@ def _pictures(
 ) -> Iterator[Picture[None]]:
     """What the engine gets to see; all frames go to `pending`."""
     waiting = 0
-    for item, rgb, repeat in frames:
+    for frame, (item, rgb, repeat) in enumerate(frames, start=1):
         waits = repeat and waiting < REPEATS_WAITING
         pending.append(_Pending(item, waits))
         waiting = waiting + 1 if waits else 0
         if not waits:
-            yield Picture(None, rgb, plan)
+            yield Picture(None, rgb, plan, name=f"frame {frame}")
 
 
 def _repeats(pending: deque[_Pending[T]], latest: Pixels | None) -> Iterator[tuple[T, Pixels]]:

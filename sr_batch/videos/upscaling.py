@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from sr_batch.errors import UnreadableVideo
 from sr_batch.tiles import plan_tiles
+from sr_batch.trace import Stage, Trace
 from sr_batch.upscale import TileOptions
 from sr_batch.videos.carrying import MUXERS, plan_carrying
 from sr_batch.videos.codecs import codec_name, result_ending
@@ -222,17 +223,17 @@ def _make_parts(job: _Job, network: Network, parts: Parts, target: Path, progres
     progress(done, total)
     if job.facts.timeline.placing is not Placing.FREE and done == total:
         return
-    settings = job.settings
+    settings, trace = job.settings, network.trace
     tiles = plan_tiles(picture.height, picture.width, settings.tile, settings.halo, settings.fixed_tile)
 
     def encode(items: Iterator[_Upscaled]) -> None:
-        _encode(items, job, parts, target)
+        _encode(items, job, parts, target, trace)
 
     with (
         open_video(job.source) as container,
-        running_ahead(_shown(job, container, wanted, done), ROOM, "decode") as shown,
-        running_ahead(_rasters(shown, picture), ROOM, "to RGB") as rasters,
-        Consumer(encode, ROOM, "encode") as encoder,
+        running_ahead(_shown(job, container, wanted, done), ROOM, "decode", trace, Stage.DECODE) as shown,
+        running_ahead(_rasters(shown, picture), ROOM, "to RGB", trace) as rasters,
+        Consumer(encode, ROOM, "encode", trace) as encoder,
     ):
         frames = ((raster, raster.raster.rgb, raster.repeat) for raster in rasters)
         for item, large in upscale_frames(frames, network, tiles, settings.tile_options()):
@@ -308,15 +309,16 @@ def _equal(one: Raster, other: Raster) -> bool:
     return True
 
 
-def _encode(items: Iterator[_Upscaled], job: _Job, parts: Parts, target: Path) -> None:
+def _encode(items: Iterator[_Upscaled], job: _Job, parts: Parts, target: Path, trace: Trace) -> None:
     """In a thread: frames into parts. A part that is begun is finished when the frames end, however they end."""
     rule, writer, begun = job.settings.part, None, 0.0
     suffix = target.suffix.lower()
-    with running_ahead(_frames(items, job), ROOM, "from RGB") as frames:
+    with running_ahead(_frames(items, job), ROOM, "from RGB", trace) as frames:
         for shown, frame in frames:
             if writer is None:
                 writer, begun = PartWriter(parts.next_file(suffix), job.plan, parts.frames), time.monotonic()
-            writer.add(shown, frame)
+            with trace.span(Stage.ENCODE, f"frame {parts.frames + writer.frames + 1}"):
+                writer.add(shown, frame)
             long = writer.frames >= rule.least and time.monotonic() - begun >= rule.seconds
             if writer.frames >= rule.frames or long:
                 _add(parts, writer, target)

@@ -11,7 +11,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Engine", "EngineName", "Pixels", "Precision", "Traits"]
+__all__ = ["Engine", "EngineName", "Pixels", "Precision", "Traits", "Watch"]
 
 Pixels = NDArray[np.uint8 | np.float32]  # [n, h, w, 3] RGB: uint8, or float32 in [0, 1] through the deep door
 
@@ -52,6 +52,17 @@ class Traits:
         return f"{self.name} {self.version} {self.precision} on {self.device}{threads}"
 
 
+class Watch(Protocol):
+    """Whoever is told what an engine did, and when: for profiles. Called from any thread."""
+
+    def __call__(self, what: str, begun: float, ended: float, lane: int = 0) -> None:
+        """`what`: upload, compute or download; from when to when, in seconds of time.perf_counter.
+
+        It may have begun by waiting for what was told before it: an engine has one place to compute in. `lane`: which
+        of several engines.
+        """
+
+
 class Engine(Protocol):
     """Runs one model. A context manager: closing frees the device.
 
@@ -61,13 +72,13 @@ class Engine(Protocol):
     for, and must not change until their result has come. A yielded array belongs to the engine and is valid until
     the next one is asked for. (Engines with `fixed_tile` take batches and windows up to the shape they were
     opened for.) One stream at a time; an abandoned one must be closed before the next.
-    Raises EngineFailed with the library's own words.
+    Raises EngineFailed with the library's own words. `watch` is told what took how long.
     """
 
     @property
     def traits(self) -> Traits: ...
 
-    def stream(self, batches: Iterable[Pixels]) -> Generator[Pixels]: ...
+    def stream(self, batches: Iterable[Pixels], watch: Watch | None = None) -> Generator[Pixels]: ...
 
     def close(self) -> None: ...
 

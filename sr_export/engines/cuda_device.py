@@ -11,7 +11,7 @@ from torch import Tensor
 from sr_export.engines.slots import Launch
 from sr_export.errors import OutOfDeviceMemory
 
-__all__ = ["CudaDevice", "CudaStream"]
+__all__ = ["CudaDevice", "CudaMark", "CudaStream"]
 
 
 class CudaDevice:
@@ -33,6 +33,16 @@ class CudaDevice:
         # The buffers are zeroed on the default stream; the slot's own stream must not overtake it.
         torch.cuda.synchronize(self._device)
         return CudaStream(torch.cuda.Stream(self._device))  # type: ignore[no-untyped-call]
+
+
+class CudaMark:
+    """See sr_export.engines.slots.Mark."""
+
+    def __init__(self, event: torch.cuda.Event) -> None:
+        self._event = event
+
+    def seconds_after(self, earlier: CudaMark) -> float:
+        return float(earlier._event.elapsed_time(self._event)) / 1000
 
 
 class CudaStream:
@@ -64,6 +74,11 @@ class CudaStream:
                 graph.replay()
 
         return replay
+
+    def mark(self) -> CudaMark:
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(self._stream)
+        return CudaMark(event)
 
     def synchronize(self) -> None:
         self._stream.synchronize()

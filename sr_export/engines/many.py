@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from queue import Empty, Queue
 from threading import Event, Thread
 from types import TracebackType
 from typing import Self
 
-from sr_export.engines.base import Engine, Pixels
+from sr_export.engines.base import Engine, Pixels, Watch
 
 __all__ = ["ManyEngines"]
 
@@ -34,11 +35,14 @@ class ManyEngines:
             tile=min(engine.traits.tile for engine in engines),
         )
 
-    def stream(self, batches: Iterable[Pixels]) -> Generator[Pixels]:
+    def stream(self, batches: Iterable[Pixels], watch: Watch | None = None) -> Generator[Pixels]:
         tasks: Queue[tuple[int, Pixels] | None] = Queue()
         results: Queue[tuple[int, Pixels | BaseException]] = Queue()
         stop = Event()
-        threads = [Thread(target=_work, args=(e, tasks, results, stop), daemon=True) for e in self._engines]
+        threads = [
+            Thread(target=_work, args=(engine, tasks, results, stop, _in_lane(watch, lane)), daemon=True)
+            for lane, engine in enumerate(self._engines)
+        ]
         for thread in threads:
             thread.start()
         try:
@@ -61,6 +65,10 @@ class ManyEngines:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _in_lane(watch: Watch | None, lane: int) -> Watch | None:
+    return None if watch is None else partial(watch, lane=lane)
 
 
 def _in_order(
@@ -99,6 +107,7 @@ def _work(
     tasks: Queue[tuple[int, Pixels] | None],
     results: Queue[tuple[int, Pixels | BaseException]],
     stop: Event,
+    watch: Watch | None,
 ) -> None:
     """In an engine's thread: batches from the queue until None comes. An error is handed on and ends the thread."""
     numbers: list[int] = []
@@ -117,7 +126,7 @@ def _work(
 
     while (first := tasks.get()) is not None and not stop.is_set():
         try:
-            for result in engine.stream(available(first)):
+            for result in engine.stream(available(first), watch):
                 results.put((numbers.pop(0), result.copy()))
         except BaseException as error:
             results.put((-1, error))

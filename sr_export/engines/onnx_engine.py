@@ -6,6 +6,7 @@ on a GPU; its order of calls is tested with CPU memory.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import onnxruntime
 
-from sr_export.engines.base import EngineName, Pixels, Precision, Traits
+from sr_export.engines.base import EngineName, Pixels, Precision, Traits, Watch
 from sr_export.errors import EngineFailed, EngineUnavailable, OutOfDeviceMemory
 from sr_export.gpu import ask_driver
 from sr_export.model import Prepared
@@ -59,11 +60,11 @@ class OnnxEngine:
             BEST_TILE, threads if on_cpu else 0,
         )  # fmt: skip
 
-    def stream(self, batches: Iterable[Pixels]) -> Generator[Pixels]:
+    def stream(self, batches: Iterable[Pixels], watch: Watch | None = None) -> Generator[Pixels]:
         run = self._run if self._memory == "cpu" else self._run_bound
         for batch in batches:
             try:
-                result = run(batch)
+                result = run(batch, watch)
             except Exception as error:  # onnxruntime's errors share no base class
                 if "Failed to allocate memory" in str(error):
                     raise OutOfDeviceMemory(
@@ -72,18 +73,30 @@ class OnnxEngine:
                 raise EngineFailed(f"ONNX Runtime failed ({error})") from error
             yield result
 
-    def _run(self, batch: Pixels) -> Pixels:
+    def _run(self, batch: Pixels, watch: Watch | None = None) -> Pixels:
+        begun = time.perf_counter()
         result: Pixels = self._session.run(None, {self._session.get_inputs()[0].name: batch})[0]
+        if watch is not None:
+            watch("compute", begun, time.perf_counter())
         return result
 
-    def _run_bound(self, batch: Pixels) -> Pixels:
+    def _run_bound(self, batch: Pixels, watch: Watch | None = None) -> Pixels:
         """With the input put on the device by us and the output left there until it is read: one copy each way."""
+        times = [time.perf_counter()]
         value = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(batch), self._memory, self._index)
+        times.append(time.perf_counter())
         binding = self._session.io_binding()
         binding.bind_ortvalue_input(self._session.get_inputs()[0].name, value)
         binding.bind_output(self._session.get_outputs()[0].name, self._memory, self._index)
         self._session.run_with_iobinding(binding)
-        result: Pixels = binding.copy_outputs_to_cpu()[0]  # waits for the GPU
+        if watch is not None:
+            binding.synchronize_outputs()  # else the copy below waits for the GPU
+        times.append(time.perf_counter())
+        result: Pixels = binding.copy_outputs_to_cpu()[0]
+        times.append(time.perf_counter())
+        if watch is not None:
+            for what, begun, ended in zip(("upload", "compute", "download"), times, times[1:], strict=False):
+                watch(what, begun, ended)
         return result
 
     def close(self) -> None:

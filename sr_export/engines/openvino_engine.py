@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Generator, Iterable
 from types import TracebackType
@@ -10,7 +11,7 @@ from typing import Self
 import numpy as np
 import openvino
 
-from sr_export.engines.base import EngineName, Pixels, Precision, Traits
+from sr_export.engines.base import EngineName, Pixels, Precision, Traits, Watch
 from sr_export.errors import EngineFailed, EngineUnavailable
 from sr_export.model import Prepared
 
@@ -58,25 +59,27 @@ class OpenVinoEngine:
             BEST_TILE, threads,
         )  # fmt: skip
 
-    def stream(self, batches: Iterable[Pixels]) -> Generator[Pixels]:
+    def stream(self, batches: Iterable[Pixels], watch: Watch | None = None) -> Generator[Pixels]:
         free = deque(self._requests)
-        running: deque[tuple[openvino.InferRequest, Pixels]] = deque()  # the batch is kept alive while it is read
+        running: deque[tuple[openvino.InferRequest, Pixels, float]] = (
+            deque()
+        )  # the batch is kept alive until it is read
         try:
             for batch in batches:
                 request, contiguous = free.popleft(), np.require(batch, requirements=("C", "W"))
                 request.set_input_tensor(openvino.Tensor(contiguous, shared_memory=True))
                 request.start_async()
-                running.append((request, contiguous))
+                running.append((request, contiguous, time.perf_counter()))
                 if not free:
-                    yield self._finish(running[0][0])
+                    yield self._finish(running[0][0], running[0][2], watch)
                     free.append(running.popleft()[0])
             while running:
-                yield self._finish(running[0][0])
+                yield self._finish(running[0][0], running[0][2], watch)
                 running.popleft()
         except RuntimeError as error:
             raise EngineFailed(f"OpenVINO failed ({_short(error)})") from error
         finally:
-            for request, _ in running:  # the stream was abandoned: let what computes end before it starts anew
+            for request, _, _ in running:  # the stream was abandoned: let what computes end before it starts anew
                 request.wait()
 
     def close(self) -> None:
@@ -91,8 +94,10 @@ class OpenVinoEngine:
         self.close()
 
     @staticmethod
-    def _finish(request: openvino.InferRequest) -> Pixels:
+    def _finish(request: openvino.InferRequest, begun: float, watch: Watch | None) -> Pixels:
         request.wait()
+        if watch is not None:  # OpenVINO's own clock runs until the result was there, whenever somebody asks for it
+            watch("compute", begun, begun + request.latency / 1000)
         result: Pixels = request.get_output_tensor().data
         return result
 

@@ -11,18 +11,20 @@ Buffers have the largest shape that the contexts take; addresses never change, s
 from __future__ import annotations
 
 import copy
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
 
-from sr_export.engines.base import Pixels
+from sr_export.engines.base import Pixels, Watch
 from sr_export.errors import EngineFailed
 from sr_export.shape import BatchShape
 
-__all__ = ["Context", "Device", "SlotRunner", "Stream"]
+__all__ = ["Context", "Device", "Mark", "SlotRunner", "Stream"]
 
 Launch = Callable[[], None]
 
@@ -35,6 +37,13 @@ class Context(Protocol):
     def set_tensor_address(self, name: str, memory: int) -> bool: ...
 
     def execute_async_v3(self, stream_handle: int) -> bool: ...
+
+
+class Mark(Protocol):
+    """A place in a stream's work."""
+
+    def seconds_after(self, earlier: Any) -> float:  # another mark of the same device
+        """Between the moments at which the device came to the two; both must have been waited for."""
 
 
 class Stream(Protocol):
@@ -51,6 +60,9 @@ class Stream(Protocol):
 
     def capture(self, launch: Launch) -> Launch:
         """Record what `launch` queues, without running it; the result queues all of it at once."""
+
+    def mark(self) -> Mark:
+        """Queue a mark."""
 
     def synchronize(self) -> None:
         """Wait until all that was queued is done."""
@@ -81,9 +93,25 @@ class _Slot:
         self.shape: BatchShape | None = None
         self.graph: Launch | None = None
         self.filled = 0  # images of the batch in flight
+        self.marks: list[Mark] = []  # where its upload, compute and download begin and the last ends; with a watch
         for name, memory in zip(names, (self.device_in, self.device_out), strict=True):
             if not context.set_tensor_address(name, memory.data_ptr()):
                 raise EngineFailed(f"TensorRT does not take memory for tensor '{name}'")
+
+
+class _Clock:
+    """Tells a watch when the steps of a slot's work were, by the device's own clock."""
+
+    def __init__(self, stream: Stream, watch: Watch) -> None:
+        self._watch, self._origin = watch, stream.mark()
+        stream.synchronize()
+        self._began = time.perf_counter()
+
+    def tell(self, marks: Sequence[Mark]) -> None:
+        """`marks` have been waited for."""
+        times = [self._began + mark.seconds_after(self._origin) for mark in marks]
+        for what, begun, ended in zip(("upload", "compute", "download"), times, times[1:], strict=False):
+            self._watch(what, begun, ended)
 
 
 class SlotRunner:
@@ -115,26 +143,27 @@ class SlotRunner:
         twin._slots = self._slots[:count]
         return twin
 
-    def stream(self, batches: Iterable[Pixels]) -> Generator[Pixels]:
+    def stream(self, batches: Iterable[Pixels], watch: Watch | None = None) -> Generator[Pixels]:
         """See sr_export.engines.base.Engine. Batches of up to `most.count` images, heights and widths within `most`."""
+        clock = _Clock(self._slots[0].stream, watch) if watch is not None else None
         free = deque(self._slots)
         running: deque[_Slot] = deque()
         try:
             for batch in batches:
                 slot = free.popleft()
                 running.append(slot)
-                self._start(slot, batch)
+                self._start(slot, batch, marked=clock is not None)
                 if not free:
-                    yield self._finish(running[0])
+                    yield self._finish(running[0], clock)
                     free.append(running.popleft())
             while running:
-                yield self._finish(running[0])
+                yield self._finish(running[0], clock)
                 running.popleft()
         finally:
             for slot in running:  # the stream was abandoned: nothing may write into the buffers later
                 slot.stream.synchronize()
 
-    def _start(self, slot: _Slot, batch: Pixels) -> None:
+    def _start(self, slot: _Slot, batch: Pixels, *, marked: bool) -> None:
         shape = BatchShape(self.most.count, *batch.shape[1:3])
         if not self.most.holds(BatchShape(*batch.shape[:3])):
             raise EngineFailed(
@@ -145,10 +174,18 @@ class SlotRunner:
         filled = batch.size * self._dtype.itemsize
         host = slot.host_in[:filled]
         host.numpy().view(self._dtype).reshape(batch.shape)[...] = batch  # a strided or read-only view will do
-        slot.stream.copy(host, slot.device_in[:filled])
-        self._launch(slot, shape)
         size = filled * self._scale**2
-        slot.stream.copy(slot.device_out[:size], slot.host_out[:size])
+        slot.marks = []
+        for work in (
+            partial(slot.stream.copy, host, slot.device_in[:filled]),
+            partial(self._launch, slot, shape),
+            partial(slot.stream.copy, slot.device_out[:size], slot.host_out[:size]),
+        ):
+            if marked:
+                slot.marks.append(slot.stream.mark())
+            work()
+        if marked:
+            slot.marks.append(slot.stream.mark())
 
     def _launch(self, slot: _Slot, shape: BatchShape) -> None:
         """Queue the network. The first batch of a shape is enqueued plainly: TensorRT sets itself up in it, and what
@@ -172,8 +209,10 @@ class SlotRunner:
         if not slot.context.execute_async_v3(slot.stream.handle):
             raise EngineFailed("TensorRT refuses to run the network; its reason is in its log")
 
-    def _finish(self, slot: _Slot) -> Pixels:
+    def _finish(self, slot: _Slot, clock: _Clock | None) -> Pixels:
         slot.stream.synchronize()  # the only wait for the GPU
+        if clock is not None:
+            clock.tell(slot.marks)
         assert slot.shape is not None
         shape = BatchShape(slot.filled, slot.shape.height, slot.shape.width).nhwc(self._scale)
         size = int(np.prod(shape)) * self._dtype.itemsize

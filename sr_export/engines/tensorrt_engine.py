@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import numpy as np
 import torch
 
-from sr_export.engines.base import EngineName, Pixels, Precision, Traits
+from sr_export.engines.base import EngineName, Pixels, Precision, Traits, Watch
 from sr_export.engines.cuda_device import CudaDevice
 from sr_export.engines.slots import SlotRunner
 from sr_export.errors import EngineFailed, EngineUnavailable, OutOfDeviceMemory
@@ -82,10 +82,10 @@ class TensorRtEngine:
             facts.halo_measured, min(self.shape.height, self.shape.width), 0, fixed_tile=True,
         )  # fmt: skip
 
-    def stream(self, batches: Iterable[Pixels]) -> Generator[Pixels]:
+    def stream(self, batches: Iterable[Pixels], watch: Watch | None = None) -> Generator[Pixels]:
         side = (self.shape.height, self.shape.width)
         for is_full, group in groupby(batches, key=lambda batch: batch.shape[1:3] == side):
-            yield from (self._fixed if is_full else self._for_smaller()).runner.stream(group)
+            yield from (self._fixed if is_full else self._for_smaller()).runner.stream(group, watch)
 
     @property
     def runner(self) -> SlotRunner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
 from typing import Self
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sr_export.deploy import DeepDoor, deploy
-from sr_export.engines.base import EngineName, Pixels, Precision, Traits
+from sr_export.engines.base import EngineName, Pixels, Precision, Traits, Watch
 from sr_export.errors import EngineFailed, EngineUnavailable, OutOfDeviceMemory
 from sr_export.model import ModelKind, Prepared
 from sr_train.checkpoint import load_checkpoint
@@ -63,17 +64,36 @@ class TorchEngine:
             BEST_TILE, threads if device == "cpu" else 0,
         )  # fmt: skip
 
-    def stream(self, batches: Iterable[Pixels]) -> Generator[Pixels]:
+    def stream(self, batches: Iterable[Pixels], watch: Watch | None = None) -> Generator[Pixels]:
         for batch in batches:
             try:
                 with torch.inference_mode():
                     pixels = torch.from_numpy(np.require(batch, requirements=("C", "W")))
-                    result = self._run(pixels.to(self.traits.device)).cpu()  # syncs on a GPU
+                    if watch is None:
+                        result = self._run(pixels.to(self.traits.device)).cpu()  # syncs on a GPU
+                    else:
+                        result = self._watched(pixels, watch)
             except torch.OutOfMemoryError as error:
                 raise OutOfDeviceMemory(f"PyTorch has too little GPU memory ({error}); use a smaller --tile") from error
             except RuntimeError as error:
                 raise EngineFailed(f"PyTorch failed ({error})") from error
             yield result.numpy()
+
+    def _watched(self, pixels: Tensor, watch: Watch) -> Tensor:
+        """The result on the CPU; on a GPU it waits after each step, to know how long each took."""
+        device, times = torch.device(self.traits.device), [time.perf_counter()]
+        moved = pixels.to(device)
+        _wait_for(device)
+        times.append(time.perf_counter())
+        computed = self._run(moved)
+        _wait_for(device)
+        times.append(time.perf_counter())
+        result = computed.cpu()
+        times.append(time.perf_counter())
+        for what, begun, ended in zip(("upload", "compute", "download"), times, times[1:], strict=False):
+            if what == "compute" or device.type != "cpu":
+                watch(what, begun, ended)
+        return result
 
     def close(self) -> None:
         del self._run
@@ -85,3 +105,10 @@ class TorchEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from sr_export.deploy import DeepDoor, deploy
-from sr_export.engines import Engine, EngineName, Pixels, Precision, choose, open_engine
+from sr_export.engines import Engine, EngineName, Pixels, Precision, Watch, choose, open_engine
 from sr_export.engines.openvino_engine import computes_in_bf16
 from sr_export.errors import EngineUnavailable
 from sr_export.model import ModelKind, Prepared, prepare
@@ -181,8 +181,8 @@ class _FakeFast:
         self._engine, self._off, self.closed = engine, off, False
         self.traits = replace(engine.traits, precision=Precision.BF16, version=f"fake {off}")
 
-    def stream(self, batches: Iterable[Pixels]) -> Generator[Pixels]:
-        for result in self._engine.stream(batches):
+    def stream(self, batches: Iterable[Pixels], watch: Watch | None = None) -> Generator[Pixels]:
+        for result in self._engine.stream(batches, watch):
             yield np.clip(result.astype(int) + self._off, 0, 255).astype(np.uint8)
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sr_export.engines import EngineName, Precision, choose
-from sr_export.engines.base import Pixels, Traits
+from sr_export.engines.base import Pixels, Traits, Watch
 from sr_export.engines.many import AHEAD, ManyEngines
 from sr_export.engines.onnx_engine import OnnxEngine
 from sr_export.errors import EngineFailed, EngineUnavailable
@@ -29,12 +29,14 @@ class FakeEngine:
         self.done = 0
         self.closed = False
 
-    def stream(self, batches: Iterable[Pixels]) -> Generator[Pixels]:
+    def stream(self, batches: Iterable[Pixels], watch: Watch | None = None) -> Generator[Pixels]:
         held: list[Pixels] = []
         for batch in batches:
             held.append(batch)
             if len(held) == self._depth:
                 yield self._finish(held.pop(0))
+                if watch is not None:
+                    watch("compute", 0.0, self._seconds)
         while held:
             yield self._finish(held.pop(0))
 
@@ -80,6 +82,18 @@ def test_the_faster_engine_takes_more() -> None:
     slow, fast = FakeEngine("slow", 0.03), FakeEngine("fast", 0.001)
     assert len(numbers(ManyEngines([slow, fast]).stream(numbered(30)))) == 30
     assert fast.done > slow.done > 0
+
+
+def test_a_watch_is_told_which_engine_did_what() -> None:
+    told: list[tuple[str, int]] = []
+
+    def watch(what: str, begun: float, ended: float, lane: int = 0) -> None:
+        assert begun <= ended
+        told.append((what, lane))
+
+    engines = [FakeEngine("a", 0.002, depth=1), FakeEngine("b", 0.002, depth=1)]
+    assert numbers(ManyEngines(engines).stream(numbered(20), watch)) == list(range(20))
+    assert [told.count(("compute", lane)) for lane in (0, 1)] == [engine.done for engine in engines]
 
 
 def test_no_more_batches_are_read_than_the_engines_can_use() -> None:

@@ -8,7 +8,9 @@ TensorRT really do is not tested here.
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,20 @@ from sr_train.generator import GeneratorConfig, random_generator
 
 SCALE = 2
 MOST = BatchShape(2, 20, 24)
+
+
+class FakeMark:
+    """Knows when the stream came to it."""
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+
+    def come(self) -> None:
+        self.at = time.perf_counter()
+
+    def seconds_after(self, earlier: FakeMark) -> float:
+        assert self.at is not None and earlier.at is not None, "asked before the stream was waited for"
+        return self.at - earlier.at
 
 
 class LazyStream:
@@ -64,6 +80,11 @@ class LazyStream:
             self.queue.extend(recorded)
 
         return replay
+
+    def mark(self) -> FakeMark:
+        mark = FakeMark()
+        self.add(mark.come)
+        return mark
 
     def synchronize(self) -> None:
         queue, self.queue = self.queue, []
@@ -195,6 +216,24 @@ def test_a_new_shape_drops_the_graph_of_the_old_one(session: onnxruntime.Inferen
     check(runner, session, pixels(*[(2, 20, 24)] * 3, *[(2, 8, 8)] * 3, *[(2, 20, 24)] * 3))
     (stream,) = LazyStream.streams.values()
     assert stream.captured == 3
+
+
+def test_a_watch_is_told_the_three_steps_of_each_batch_by_the_devices_clock(
+    session: onnxruntime.InferenceSession,
+) -> None:
+    told: list[tuple[str, float, float]] = []
+
+    def watch(what: str, begun: float, ended: float, lane: int = 0) -> None:
+        assert lane == 0
+        told.append((what, begun, ended))
+
+    before = time.perf_counter()
+    assert len(list(make(session)[0].stream(pixels(*[(2, 20, 24)] * 5), watch))) == 5
+    after = time.perf_counter()
+    assert [what for what, _, _ in told] == ["upload", "compute", "download"] * 5
+    for (_, begun, ended), (_, following, _) in pairwise(told):
+        assert before <= begun <= ended <= after
+        assert following == pytest.approx(ended) or following > ended
 
 
 def test_as_many_batches_are_in_flight_as_there_are_slots(session: onnxruntime.InferenceSession) -> None:
