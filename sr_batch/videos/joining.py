@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ def join(
     carried. Raises UnwritableVideo, FFmpegError and OSError."""
     import av
 
+    _refuse_without_room(parts, result.parent)
     pictures = _Pictures(parts, plan.time_base, excerpt)
     with ExitStack() as stack:
         container = stack.enter_context(open_video(source))
@@ -73,6 +75,16 @@ def join(
         others = _other_packets(container, streams, excerpt)
         for _, packet in heapq.merge(encoded, others, key=lambda item: item[0]):
             output.mux(packet)
+
+
+def _refuse_without_room(parts: Parts, folder: Path) -> None:
+    """Before all is copied: frames are as large in the result as in their parts, which stay until it is checked."""
+    needed, free = sum(part.bytes for part in parts.finished), shutil.disk_usage(folder).free
+    if free < needed:
+        raise UnwritableVideo(
+            f"no space left in {folder} to join the finished parts (at least {needed / 1e6:.1f} MB are needed, "
+            f"{free / 1e6:.1f} are free); free some and run the same command again: nothing is computed again"
+        )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sr_batch.errors import UnwritableVideo, VideoError
+from sr_batch.videos.carrying import MUXERS
 from sr_batch.videos.encoding import EncoderPlan, add_video_stream, last_packets
 from sr_batch.videos.frames import BadFrame, Shown
 from sr_batch.videos.parts import Part, sha256_of
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 __all__ = ["PartWriter", "writing"]
+
+WRITE_BUFFER_BYTES = 1 << 20
 
 
 @contextmanager
@@ -51,8 +54,10 @@ class PartWriter:
         self._durations: list[int] = []
         self._bad: list[BadFrame] = []
         with self._or_nothing():
+            # A file of ours: PyAV leaves its own open when the header does not fit on the disk.
+            self._file = path.open("wb", WRITE_BUFFER_BYTES)
             # Only order matters in a part: the join knows each frame's time.
-            self._container = av.open(str(path), "w")
+            self._container = av.open(self._file, "w", format=MUXERS[path.suffix])
             self._stream = add_video_stream(self._container, plan)
 
     @property
@@ -78,8 +83,9 @@ class PartWriter:
         with self._or_nothing():
             self._container.mux(last_packets(self._stream, self.frames))
             self._container.close()
-            with self._path.open("rb+") as file:
-                os.fsync(file.fileno())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
             check_part(self._path, self.frames, (self._plan.height, self._plan.width))
             return Part(
                 file=self._path.name,
@@ -95,7 +101,7 @@ class PartWriter:
     @contextmanager
     def _or_nothing(self) -> Iterator[None]:
         try:
-            with writing(self._path):
+            with writing(self._path.parent):
                 yield
         except BaseException:
             self.abandon()
@@ -107,6 +113,8 @@ class PartWriter:
 
         with suppress(av.FFmpegError, OSError, AttributeError):
             self._container.close()
+        with suppress(OSError, AttributeError):  # what was not written yet does not fit either
+            self._file.close()
         self._path.unlink(missing_ok=True)
 
 

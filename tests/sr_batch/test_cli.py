@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from PIL import Image
 
 from sr_export.model import Prepared
 from tests.conftest import random_pixels
+from tests.sr_batch import disks
 from tests.sr_batch.conftest import Command
 
 
@@ -362,21 +362,11 @@ def test_a_name_too_long_for_its_result_fails_alone(sr_batch: Command, tmp_path:
     assert _tree(tmp_path / "p_x4") == ["short_large.png"]
 
 
-def _mounted(folder: Path, options: str) -> bool:
-    """A tmpfs with these options, where this process may mount one."""
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
-    return shutil.which("mount") is not None and subprocess.run(command, capture_output=True).returncode == 0
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 256 kB."""
-    folder = tmp_path / "disk"
-    if not _mounted(folder, "size=256k"):
-        pytest.skip("mounting a small disk needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with disks.small_disk(tmp_path / "disk", 256) as folder:
+        yield folder
 
 
 def test_a_full_disk_is_a_sentence_and_what_fits_is_done(sr_batch: Command, small_disk: Path, tmp_path: Path) -> None:
@@ -412,7 +402,7 @@ def locked_folder(tmp_path: Path) -> Iterator[Path]:
     """A folder that this process may not write."""
     folder = tmp_path / "locked"
     if os.geteuid() == 0:
-        if not _mounted(folder, "ro"):
+        if not disks.mounted(folder, "ro"):
             pytest.skip("root can write everywhere, and cannot mount here")
         yield folder
         subprocess.run(["umount", str(folder)], check=True)

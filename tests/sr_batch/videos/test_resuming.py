@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from sr_batch.videos.joining import join
 from sr_batch.videos.part_writer import PartWriter
 from sr_batch.videos.upscaling import PartRule
 from sr_train.errors import UsageError
+from tests.sr_batch.disks import small_disk
 from tests.sr_batch.videos.films import Film, Stopped, enlarge_film, numbers_in, repeat, times_in, write_film
 
 LOSSLESS = EncodingOptions(Codec.H264, crf=0, preset="ultrafast")
@@ -145,6 +146,42 @@ def test_a_full_disk_keeps_the_finished_parts_and_says_how_to_go_on(
     assert numbers_in(result, 4) == list(range(24))
 
 
+PAGE = 4096  # bytes: a tmpfs gives no less
+
+
+@pytest.mark.parametrize(
+    ("shares", "finished", "words"),
+    [
+        (0.5, range(1, 6), r"disk \(No space left on device\).*goes on from the last finished part"),
+        (1.5, [6], r"disk to join .*nothing is computed again"),
+        (2.1, [6], r"disk \(No space left on device\)"),
+    ],
+    ids=["while a part is written", "before the join", "while joining"],
+)
+def test_a_disk_that_is_really_full(tmp_path: Path, shares: float, finished: Sequence[int], words: str) -> None:
+    """Finished parts are all that is left, and once there is space the same call goes on after them."""
+    chosen: dict[str, Any] = {"encoding": LOSSLESS, "part": PartRule(frames=4)}
+    source = write_film(tmp_path / "film.mp4", Film(size=(96, 128), languages=["eng", "fra", "deu"]))
+    with pytest.raises(Stopped):
+        enlarge_film(source, tmp_path / "tried.mp4", stop_at=24, **chosen)
+    needed = PAGE + sum(-(-path.stat().st_size // PAGE) * PAGE for path in parts_in(tmp_path))
+    with small_disk(tmp_path / "disk", 1024) as disk:
+        ballast, result = disk / "ballast", disk / "large.mp4"
+        ballast.write_bytes(bytes(1024 * 1024 - int(needed * shares)))
+        with pytest.raises(UnwritableVideo, match="no space left in .*" + words):
+            enlarge_film(source, result, **chosen)
+        assert not result.exists()
+        assert [path.suffix for path in disk.iterdir() if path != ballast] == [".sr-parts"]
+        kept = len(parts_in(disk))
+        assert kept in finished
+        ballast.unlink()
+        done = enlarge_film(source, result, **chosen)
+        assert (done.frames, done.resumed) == (24, 4 * kept)
+        assert times_in(result) == times_in(source)
+        assert numbers_in(result, 4) == list(range(24))
+        assert [path.name for path in disk.iterdir()] == ["large.mp4"]
+
+
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     source = write_film(tmp_path / "film.mp4", Film())
     (tmp_path / "file").write_bytes(b"")
@@ -182,6 +219,7 @@ import sys, time
 from pathlib import Path
 from sr_batch.videos.encoding import Codec, EncodingOptions
 from sr_batch.videos.upscaling import PartRule
+from tests.sr_batch.disks import small_disk
 from tests.sr_batch.videos.films import enlarge_film, repeat
 
 def slow(batches):
