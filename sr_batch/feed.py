@@ -16,6 +16,7 @@ import numpy as np
 from sr_batch.depth import EnginePixels, Pixels, for_engine, to_depth
 from sr_batch.guard import Guard
 from sr_batch.reuse import Reuse, key_of
+from sr_batch.streamed import StreamedPixels
 from sr_batch.tiles import Tile, TilePlan
 
 __all__ = ["Band", "Broken", "Counts", "Feed", "Filling", "Picture", "Piece", "TileOptions"]
@@ -49,10 +50,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class Picture(Generic[T]):
-    """A picture to upscale: [h, w, 3] RGB, uint8, uint16 or float32 in [0, 1], and its tiles."""
+    """A picture to upscale: [h, w, 3] RGB, uint8, uint16 or float32 in [0, 1], and its tiles, top down."""
 
     of: T  # whatever tells the caller which one it is
-    pixels: Pixels
+    pixels: Pixels | StreamedPixels
     plan: TilePlan
     wanted: Callable[[], bool] = lambda: True  # asked before each tile: False, and the rest of it is not computed
     name: str = ""  # for profiles
@@ -112,7 +113,7 @@ class _Assembly(Generic[T]):
 
     def __init__(self, picture: Picture[T], scale: int) -> None:
         self.of, self.name, self._scale = picture.of, picture.name, scale
-        self.pixels: Pixels | None = picture.pixels  # None when all windows are cut
+        self.pixels: Pixels | StreamedPixels | None = picture.pixels  # None when all windows are cut
         self.dtype, self.bytes = picture.pixels.dtype, picture.pixels.nbytes
         self.door: np.dtype[Any] = np.dtype(np.uint8 if self.dtype == np.uint8 else np.float32)
         self.to_cut, self.wanted = iter(picture.plan), picture.wanted
@@ -228,7 +229,10 @@ class Feed(Generic[T]):
     def _add(self, assembly: _Assembly[T], tile: Tile) -> Iterator[EnginePixels]:
         """Cut one window; the batch that it completes."""
         assert assembly.pixels is not None
-        content = assembly.pixels[tile.rows.window(), tile.columns.window()]
+        try:
+            content = assembly.pixels[tile.rows.window(), tile.columns.window()]
+        except Exception as error:  # of a picture that is decoded meanwhile
+            return self._break(assembly, error)
         filling = self._fillings.get(content.shape)
         if filling is None:
             filling = Filling(np.empty((self._options.batch, *content.shape), dtype=assembly.door))
@@ -289,14 +293,17 @@ class Feed(Generic[T]):
         for assembly in window.waiting:
             self._advance(assembly)
 
+    def _break(self, assembly: _Assembly[T], error: Exception) -> None:
+        assembly.broken = True
+        assembly.waiting.clear()
+        self._ready.append(Broken(assembly.of, error))
+
     def _advance(self, assembly: _Assembly[T]) -> None:
         """Put together what has come, up to the first tile that has not."""
         while assembly.waiting and not assembly.broken:
             tile, window = assembly.waiting[0]
             if window.error is not None:
-                assembly.broken = True
-                assembly.waiting.clear()
-                self._ready.append(Broken(assembly.of, window.error))
+                self._break(assembly, window.error)
             elif window.result is None:
                 return
             else:

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sr_batch.depth import Pixels as DeepPixels
 from sr_batch.photos import IccChoice, Photo, ReadOptions, Size, probe, read_photo
 from sr_batch.photos.colour import to_srgb
 from sr_batch.resize import resize
+from sr_batch.streamed import StreamedPixels
 from sr_batch.upscale import Band
 
 __all__ = ["Glimpse", "Look", "Part", "glimpse_of_files"]
@@ -65,14 +67,14 @@ class Look:
         scale = width / photo.size.width
         sides = ((window.height, photo.size.height), (window.width, photo.size.width))
         self._size, self._width = photo.size, width
-        self._part = _liveliest(photo.rgb, *(min(max(1, math.floor(most / scale)), side) for most, side in sides))
+        self._part = _liveliest(photo.pixels, *(min(max(1, math.floor(most / scale)), side) for most, side in sides))
         self._rows, self._columns = self._part.window(scale)
         inside = self._part.window()
-        self._before = _bytes(photo.rgb[inside])
+        self._before = _bytes(_part(photo.pixels, inside))
         self._alpha = None if photo.alpha is None else _bytes(photo.alpha[inside])
         self._icc = None if photo.grey else photo.icc
         step = max(1, min(photo.size.height, photo.size.width) // (4 * THUMBNAIL_SIDE))
-        self._whole = _bytes(photo.rgb[::step, ::step])
+        self._whole = _bytes(_sampled(photo.pixels, step))
         self._bands: list[Pixels] = []
 
     def add(self, band: Band) -> None:
@@ -120,10 +122,18 @@ def glimpse_of_files(source: Path, result: Path, window: Size) -> Glimpse | None
     return look.glimpse()
 
 
-def _liveliest(rgb: NDArray[Any], height: int, width: int) -> Part:
+def _sampled(pixels: DeepPixels | StreamedPixels, step: int) -> NDArray[Any]:
+    return pixels.sampled(step) if isinstance(pixels, StreamedPixels) else pixels[::step, ::step]
+
+
+def _part(pixels: DeepPixels | StreamedPixels, inside: tuple[slice, slice]) -> NDArray[Any]:
+    return pixels.part(*inside) if isinstance(pixels, StreamedPixels) else pixels[inside]
+
+
+def _liveliest(rgb: DeepPixels | StreamedPixels, height: int, width: int) -> Part:
     """The part of this size where neighbouring pixels differ most: there an upscaler has the most to do."""
     step = max(1, min(rgb.shape[:2]) // SURVEY_SIDE)
-    grey = rgb[::step, ::step].astype(np.float32).mean(axis=2)
+    grey = _sampled(rgb, step).astype(np.float32).mean(axis=2)
     change = np.zeros(grey.shape, np.float64)
     change[:, 1:] += np.abs(np.diff(grey, axis=1))
     change[1:] += np.abs(np.diff(grey, axis=0))

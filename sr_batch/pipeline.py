@@ -33,10 +33,11 @@ from sr_batch.photos import (
     Photo,
     Size,
     check_size,
+    decoded_bytes,
+    open_photo,
     open_sequence_writer,
     probe,
     read_further,
-    read_photo,
 )
 from sr_batch.photos.transparency import mean_channel, tame_alpha
 from sr_batch.resize import BandResizer, resize
@@ -61,7 +62,6 @@ from sr_train.errors import SRError
 __all__ = ["Settings", "run_batch"]
 
 DECODED_BYTES = 256 << 20  # of photos decoded and not yet cut into tiles; a larger one is alone
-DECODED_BYTES_PER_PIXEL = 3
 ENCODING_BYTES = 64 << 20  # of bands that wait or are being encoded; a larger one is alone
 
 
@@ -201,13 +201,13 @@ class _Run:
     def _pictures_of(self, page: _Page) -> Iterator[Picture[_Page | _Alpha]]:
         """A page, and before it its transparency where the network draws it."""
         settings, output, photo = self._settings, page.output, page.photo
-        height, width = photo.rgb.shape[:2]
+        height, width = photo.pixels.shape[:2]
         name = output.job.source.name
         plan = plan_tiles(height, width, settings.tile, settings.halo, settings.fixed_tile)
         output.pages.append(page)
         if page.waits_for_alpha and photo.alpha is not None:
             yield Picture(_Alpha(page), np.repeat(photo.alpha[:, :, None], 3, axis=2), plan, output.wanted, name)
-        yield Picture(page, photo.rgb, plan, output.wanted, name)
+        yield Picture(page, photo.pixels, plan, output.wanted, name)
 
     def _decode_ahead(self, jobs: Iterator[PhotoJob]) -> Iterator[tuple[PhotoJob, Future[_Decoded]]]:
         """Jobs in order, each with its photo, decoded while the ones before are inferred."""
@@ -308,15 +308,15 @@ def _check_and_decode(
             raise _LeftAlone(reason)
         size = settings.sizes.result_of(source, settings.scale)
         _check_target(job, size)
+        reserved = decoded_bytes(job.source, settings.read.max_pixels)
     except BaseException:
         budget.take(ticket, 0)  # whose turn it is now
         raise
-    reserved = source.pixels * DECODED_BYTES_PER_PIXEL
     with trace.span(Stage.WAIT_ROOM):
         budget.take(ticket, reserved)
     try:
         stamp, content = fingerprint(job.source) if hashed else (None, "")
-        photo = read_photo(job.source, settings.read).for_result(job.format, size)
+        photo = open_photo(job.source, settings.read).for_result(job.format, size)
         if photo.sequence is not None:
             pixels = round(photo.sequence.pixels * size.pixels / photo.size.pixels)
             check_room(job.target.parent, pixels, job.format)

@@ -6,6 +6,7 @@
 formats.py       which formats there are, and how large their pictures may be
 opening.py       a file opened: what is in it, which library reads it; their errors are translated here
 reading.py       file -> Photo
+streaming.py     large ones decoded while they are cut
 deep.py          16-bit PNG, 16-bit and float TIFF
 writing.py       rows -> file
 rows.py          the channels that a file keeps
@@ -20,7 +21,7 @@ tiff.py          TIFF's folders of tags, and a writer of pages
 from sr_batch.photos.colour import IccChoice
 from sr_batch.photos.formats import PhotoFormat, Sequence, Size, check_sequence, check_size
 from sr_batch.photos.opening import use_own_limits
-from sr_batch.photos.reading import Photo, ReadOptions, probe, read_further, read_photo
+from sr_batch.photos.reading import Photo, ReadOptions, decoded_bytes, open_photo, probe, read_further, read_photo
 from sr_batch.photos.sequences import SequenceWriter, open_sequence_writer
 from sr_batch.photos.transparency import AlphaChoice
 from sr_batch.photos.writing import PngLevel, WriteOptions, Writer, open_writer
@@ -39,6 +40,8 @@ __all__ = [
     "Writer",
     "check_sequence",
     "check_size",
+    "decoded_bytes",
+    "open_photo",
     "open_sequence_writer",
     "open_writer",
     "probe",

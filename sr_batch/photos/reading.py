@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,12 +26,15 @@ from sr_batch.photos.metadata import (
     resize_metadata,
 )
 from sr_batch.photos.opening import UPRIGHT_FORMATS, Source, open_source
+from sr_batch.photos.streaming import StreamedFile, png_without_pixels, streamed_file
 from sr_batch.photos.tiff import read_folders
 from sr_batch.photos.transparency import bleed
+from sr_batch.streamed import Rows, StreamedPixels
 
-__all__ = ["MAX_PIXELS", "Photo", "ReadOptions", "probe", "read_further", "read_photo"]
+__all__ = ["MAX_PIXELS", "Photo", "ReadOptions", "decoded_bytes", "open_photo", "probe", "read_further", "read_photo"]
 
-MAX_PIXELS = 500_000_000  # input; more is a decompression bomb or needs streaming, which this release has not
+MAX_PIXELS = 500_000_000  # input; more is mostly a decompression bomb
+STREAMED_BYTES = 32 << 20  # about what is held of a large photo that is decoded while it is cut
 PROFILE_SPACES = {2: "GRAY", 3: "RGB"}  # which profile describes colours of so many dimensions
 HEAD_BYTES = 4096  # AVIF's item properties come first
 AVIF_BITS = b"pixi"  # box: version and flags (4 bytes), number of channels, bits of each
@@ -48,7 +52,8 @@ class ReadOptions:
 class Photo:
     """A decoded photo: what the network gets, and what must come out with it. Its arrays have one depth."""
 
-    rgb: Pixels  # [h, w, 3], as displayed; uint8, uint16 or float32 in [0, 1]; colours bled under full transparency
+    # [h, w, 3] RGB, as displayed; uint8, uint16 or float32 in [0, 1]; colours bled under full transparency
+    pixels: Pixels | StreamedPixels
     grey: bool  # the file has one colour channel, and so shall its result
     alpha: Pixels | None  # [h, w]
     icc: bytes | None  # profile of the result: GRAY if `grey`, else RGB
@@ -58,12 +63,18 @@ class Photo:
     milliseconds: float = 0.0  # how long a frame of an animation is shown
 
     @property
+    def rgb(self) -> Pixels:
+        """The pixels of a photo that was decoded whole."""
+        assert not isinstance(self.pixels, StreamedPixels)
+        return self.pixels
+
+    @property
     def size(self) -> Size:
-        return Size(self.rgb.shape[0], self.rgb.shape[1])
+        return Size(self.pixels.shape[0], self.pixels.shape[1])
 
     @property
     def depth(self) -> np.dtype[Any]:
-        return self.rgb.dtype
+        return self.pixels.dtype
 
     def for_result(self, kind: PhotoFormat, size: Size) -> Photo:
         """The same as a result of this format and size can hold it; what does not fit becomes a warning.
@@ -73,19 +84,33 @@ class Photo:
         if self.sequence is not None:
             check_sequence(self.sequence, kind)
         metadata, lost = fit_metadata(resize_metadata(self.metadata, size), kind)
-        rgb, alpha = self.rgb, self.alpha
+        pixels, alpha = self.pixels, self.alpha
         if self.depth not in kind.depths:
             deepest = kind.depths[-1]
-            rgb, alpha = to_depth(rgb, deepest), None if alpha is None else to_depth(alpha, deepest)
+            pixels = pixels.converted(deepest) if isinstance(pixels, StreamedPixels) else to_depth(pixels, deepest)
+            alpha = None if alpha is None else to_depth(alpha, deepest)
             whole = f"{bits_of(self.depth)} bits a channel" if self.depth.kind == "u" else "floats"
             lost.append(f"{whole} became {bits_of(deepest)} bits: {kind.name} keeps no more")
-        return replace(self, rgb=rgb, alpha=alpha, metadata=metadata, warnings=(*self.warnings, *lost))
+        return replace(self, pixels=pixels, alpha=alpha, metadata=metadata, warnings=(*self.warnings, *lost))
 
 
 def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Size:
     """Read a photo's header. Raises UnreadablePhoto when it is not a photo that can be upscaled."""
     with open_source(path, max_pixels) as source:
         return source.size(0)
+
+
+def open_photo(path: Path, options: ReadOptions) -> Photo:
+    """The same, but a large one that can be decoded row by row is decoded while it is cut; see photos/streaming.py."""
+    with open_source(path, options.max_pixels) as source:
+        file = streamed_file(source)
+        return _streamed(source, file, options) if file is not None else _read_picture(source, 0, options)
+
+
+def decoded_bytes(path: Path, max_pixels: int = MAX_PIXELS) -> int:
+    """About how much open_photo holds of a photo. Raises what probe raises."""
+    with open_source(path, max_pixels) as source:
+        return source.size(0).pixels * 3 if streamed_file(source) is None else STREAMED_BYTES
 
 
 def read_photo(path: Path, options: ReadOptions | None = None) -> Photo:
@@ -125,6 +150,35 @@ def _read_picture(source: Source, index: int, options: ReadOptions) -> Photo:
     return Photo(rgb, grey, alpha, icc, kept, tuple(lost), sequence, milliseconds)
 
 
+def _streamed(source: Source, file: StreamedFile, options: ReadOptions) -> Photo:
+    """A large photo. All of it is decoded once, so that damage is found before any work, and nothing is kept."""
+    lost: list[str] = []
+    if source.pages:
+        icc, metadata = _tiff_metadata(source, 0, lost)
+    elif file.loader == "png":
+        with Image.open(io.BytesIO(png_without_pixels(source.path)), formats=["PNG"]) as image:
+            icc, metadata = _metadata(image, lost)
+    else:
+        assert source.image is not None
+        icc, metadata = _metadata(source.image, lost)
+    example, icc_after = _convert_colour(file.begin()(0, 1), icc, options.icc, lost)
+
+    def begin() -> Rows:
+        rows = file.begin()
+
+        def converted(top: int, count: int) -> Pixels:
+            colour, _ = _convert_colour(rows(top, count), icc, options.icc, [])
+            return np.repeat(colour[:, :, None], 3, axis=2) if colour.ndim == 2 else colour
+
+        return converted
+
+    rgb = StreamedPixels(file.size.height, file.size.width, file.depth, begin)
+    for _ in rgb.bands():
+        pass
+    kept = Metadata() if options.strip else metadata
+    return Photo(rgb, example.ndim == 2, None, icc_after, kept, tuple(lost))
+
+
 def _any_frame_may_be_transparent(source: Source) -> bool:
     """All frames of an animation get the same channels; a GIF's say one by one whether something shines through."""
     assert source.image is not None
@@ -138,16 +192,11 @@ def _decode(source: Source, index: int, options: ReadOptions, lost: list[str]) -
         if source.count > 1:
             source.image.seek(source.first + index)
         source.image.load()
-        icc = source.image.info.get("icc_profile") or None
-        metadata = read_metadata(source.image, lost)
+        icc, metadata = _metadata(source.image, lost)
         raster, icc = _decode_image(source, index, icc, lost)
         return raster, icc, metadata
     page = source.pages[index]
-    with source.path.open("rb") as file:
-        folders = read_folders(file, page.offset)
-    said = folders.main.get(TIFF_ICC)
-    icc = said if isinstance(said, bytes) and said else None
-    metadata = read_tiff_metadata(folders, lost)
+    icc, metadata = _tiff_metadata(source, index, lost)
     if is_deep_tiff_page(page):
         raster = read_deep_tiff_page(page, lost, clip=options.clip)
         return raster.turned(source.orientation(index)), icc, metadata
@@ -156,6 +205,17 @@ def _decode(source: Source, index: int, options: ReadOptions, lost: list[str]) -
     source.image.load()
     raster, icc = _decode_image(source, index, icc, lost)
     return raster, icc, metadata
+
+
+def _metadata(image: Image.Image, lost: list[str]) -> tuple[bytes | None, Metadata]:
+    return image.info.get("icc_profile") or None, read_metadata(image, lost)
+
+
+def _tiff_metadata(source: Source, index: int, lost: list[str]) -> tuple[bytes | None, Metadata]:
+    with source.path.open("rb") as file:
+        folders = read_folders(file, source.pages[index].offset)
+    icc = folders.main.get(TIFF_ICC)
+    return icc if isinstance(icc, bytes) and icc else None, read_tiff_metadata(folders, lost)
 
 
 def _decode_image(source: Source, index: int, icc: bytes | None, lost: list[str]) -> tuple[Raster, bytes | None]:

@@ -257,7 +257,7 @@ def test_decoding_and_encoding_go_on_while_the_engine_computes(tmp_path: Path, m
     """The engine stands still on the second photo until the third is decoded and the first is written."""
     jobs = _jobs(tmp_path, *[(8, 8)] * 4)
     third_decoded = threading.Event()
-    real_read = pipeline.read_photo
+    real_read = pipeline.open_photo
 
     def watched_read(path: Path, options: ReadOptions) -> object:
         photo = real_read(path, options)
@@ -275,7 +275,7 @@ def test_decoding_and_encoding_go_on_while_the_engine_computes(tmp_path: Path, m
                 assert jobs[0].target.exists()
             yield enlarge(batch)
 
-    monkeypatch.setattr(pipeline, "read_photo", watched_read)
+    monkeypatch.setattr(pipeline, "open_photo", watched_read)
     summary = Summary()
     run_batch(jobs, engine, SETTINGS, Recorder(), summary)
     assert (summary.done, summary.failures) == (4, [])
@@ -286,7 +286,7 @@ def test_few_photos_are_held_at_a_time_however_many_there_are(tmp_path: Path, mo
     jobs = _jobs(tmp_path, *[(8, 8)] * 20)
     alive: weakref.WeakSet[Photo] = weakref.WeakSet()
     most = 0
-    real_read = pipeline.read_photo
+    real_read = pipeline.open_photo
 
     def counting_read(path: Path, options: ReadOptions) -> Photo:
         nonlocal most
@@ -295,7 +295,7 @@ def test_few_photos_are_held_at_a_time_however_many_there_are(tmp_path: Path, mo
         most = max(most, len(alive))
         return photo
 
-    monkeypatch.setattr(pipeline, "read_photo", counting_read)
+    monkeypatch.setattr(pipeline, "open_photo", counting_read)
     run_batch(jobs, repeat_4x, SETTINGS, Recorder(), Summary())
     gc.collect()
     assert len(alive) == 0
@@ -307,7 +307,7 @@ def test_decoded_photos_wait_in_bytes_a_large_one_alone(tmp_path: Path, monkeypa
     jobs = _jobs(tmp_path, *[(100, 100)] * 5)
     monkeypatch.setattr(pipeline, "DECODED_BYTES", 2 * 100 * 100 * 3)
     decoded: list[str] = []
-    real_read = pipeline.read_photo
+    real_read = pipeline.open_photo
 
     def watched_read(path: Path, options: ReadOptions) -> Photo:
         photo = real_read(path, options)
@@ -324,7 +324,7 @@ def test_decoded_photos_wait_in_bytes_a_large_one_alone(tmp_path: Path, monkeypa
                 most = len(decoded)
             yield enlarge(batch)
 
-    monkeypatch.setattr(pipeline, "read_photo", watched_read)
+    monkeypatch.setattr(pipeline, "open_photo", watched_read)
     summary = Summary()
     run_batch(jobs, engine, Settings(4, 64, 4, load=3), Recorder(), summary)
     assert (most, summary.done) == (2, 5)
