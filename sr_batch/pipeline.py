@@ -33,10 +33,9 @@ from sr_batch.photos import (
     Photo,
     Size,
     check_size,
-    decoded_bytes,
+    inspect_photo,
     open_photo,
     open_sequence_writer,
-    probe,
     read_further,
 )
 from sr_batch.photos.transparency import mean_channel, tame_alpha
@@ -303,17 +302,16 @@ def _check_and_decode(
 ) -> _Decoded:
     """Everything that can fail before inference fails here. Waits for its turn to hold a decoded photo."""
     try:
-        source = probe(job.source, settings.read.max_pixels)
-        if (reason := settings.sizes.why_left_alone(source)) is not None:
+        source = inspect_photo(job.source, settings.read.max_pixels)
+        if (reason := settings.sizes.why_left_alone(source.size)) is not None:
             raise _LeftAlone(reason)
-        size = settings.sizes.result_of(source, settings.scale)
+        size = settings.sizes.result_of(source.size, settings.scale)
         _check_target(job, size)
-        reserved = decoded_bytes(job.source, settings.read.max_pixels)
     except BaseException:
         budget.take(ticket, 0)  # whose turn it is now
         raise
     with trace.span(Stage.WAIT_ROOM):
-        budget.take(ticket, reserved)
+        budget.take(ticket, source.held_bytes)
     try:
         stamp, content = fingerprint(job.source) if hashed else (None, "")
         photo = open_photo(job.source, settings.read).for_result(job.format, size)
@@ -321,9 +319,9 @@ def _check_and_decode(
             pixels = round(photo.sequence.pixels * size.pixels / photo.size.pixels)
             check_room(job.target.parent, pixels, job.format)
     except BaseException:
-        budget.give_back(reserved)
+        budget.give_back(source.held_bytes)
         raise
-    return _Decoded(photo, size, reserved, stamp, content)
+    return _Decoded(photo, size, source.held_bytes, stamp, content)
 
 
 def _check_target(job: PhotoJob, size: Size) -> None:

@@ -7,7 +7,10 @@ formats.py       which formats there are, and how large their pictures may be
 opening.py       a file opened: what is in it, which library reads it; their errors are translated here
 reading.py       file -> Photo
 streaming.py     large ones decoded while they are cut
-deep.py          16-bit PNG, 16-bit and float TIFF
+deep.py          more than 8 bits a channel: PNG, TIFF, JPEG 2000, AVIF, HEIC
+jpegxl.py        JPEG XL: its header, its pixels
+jpeg2000.py      JPEG 2000: what Pillow does not say of it
+boxes.py         how both are built
 writing.py       rows -> file
 rows.py          the channels that a file keeps
 sequences.py     animations and pages -> file
@@ -21,7 +24,16 @@ tiff.py          TIFF's folders of tags, and a writer of pages
 from sr_batch.photos.colour import IccChoice
 from sr_batch.photos.formats import PhotoFormat, Sequence, Size, check_sequence, check_size
 from sr_batch.photos.opening import use_own_limits
-from sr_batch.photos.reading import Photo, ReadOptions, decoded_bytes, open_photo, probe, read_further, read_photo
+from sr_batch.photos.reading import (
+    Photo,
+    PhotoFacts,
+    ReadOptions,
+    inspect_photo,
+    open_photo,
+    probe,
+    read_further,
+    read_photo,
+)
 from sr_batch.photos.sequences import SequenceWriter, open_sequence_writer
 from sr_batch.photos.transparency import AlphaChoice
 from sr_batch.photos.writing import PngLevel, WriteOptions, Writer, open_writer
@@ -30,6 +42,7 @@ __all__ = [
     "AlphaChoice",
     "IccChoice",
     "Photo",
+    "PhotoFacts",
     "PhotoFormat",
     "PngLevel",
     "ReadOptions",
@@ -40,7 +53,7 @@ __all__ = [
     "Writer",
     "check_sequence",
     "check_size",
-    "decoded_bytes",
+    "inspect_photo",
     "open_photo",
     "open_sequence_writer",
     "open_writer",

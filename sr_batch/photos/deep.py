@@ -1,7 +1,7 @@
 """Pictures with more than 8 bits a channel, exactly as they are in the file: Pillow would cut them to 8 in silence.
 
-Depth is what the header says, never what the values look like. 16-bit PNG by libpng, TIFF by tifffile; both through
-imagecodecs, so nothing here knows a compression.
+Depth is what the header says, never what the values look like. PNG, JPEG 2000, AVIF and TIFF's compressions are
+imagecodecs' affair, HEIC is pillow-heif's, so nothing here knows a compression.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from sr_batch.errors import UnreadablePhoto
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
-__all__ = ["Raster", "is_deep_tiff_page", "png_depth", "read_deep_png", "read_deep_tiff_page"]
+__all__ = [
+    "Raster",
+    "is_deep_tiff_page",
+    "png_depth",
+    "raster_of",
+    "read_deep_image",
+    "read_deep_png",
+    "read_deep_tiff_page",
+]
 
 PNG_HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 PNG_DEPTH_AT = 24
@@ -50,6 +58,38 @@ def read_deep_png(path: Path) -> Raster:
 
     pixels: NDArray[np.uint16] = imagecodecs.png_decode(path.read_bytes())
     return _split(pixels if pixels.ndim == 3 else pixels[:, :, None])
+
+
+def read_deep_image(path: Path, kind: str, bits: int) -> Raster:
+    """The picture of a JPEG 2000, AVIF or HEIC file (Pillow's name) of so many bits, over all 16, as Pillow has it.
+
+    Not turned by EXIF. Raises what the libraries do: not only of damage, they do not know all that Pillow knows.
+    """
+    import imagecodecs
+
+    match kind:
+        case "JPEG2000":
+            pixels = imagecodecs.jpeg2k_decode(path.read_bytes())
+        case "AVIF":
+            pixels = imagecodecs.avif_decode(path.read_bytes(), index=0)
+        case _:
+            import pillow_heif
+
+            pixels = np.asarray(pillow_heif.open_heif(path, convert_hdr_to_8bit=False, hdr_to_16bit=False))
+    if pixels.dtype != np.uint16:
+        raise ValueError(f"{pixels.dtype} where {bits} bits were promised")
+    return raster_of(pixels, bits, clip=False)
+
+
+def raster_of(pixels: NDArray[Any], bits: int, *, clip: bool) -> Raster:
+    """[h, w] or [h, w, 1 to 4] of 8 bits, `bits` in 16, or floats. Raises UnreadablePhoto for other shapes."""
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    if pixels.ndim != 3 or not 1 <= pixels.shape[2] <= 4:
+        raise UnreadablePhoto(f"has an unusual shape {pixels.shape}; only grey and RGB pictures are upscaled")
+    if pixels.dtype.kind == "f":
+        return _split(_check_range(pixels, clip))
+    return _split(pixels if pixels.dtype == np.uint8 else _spread(pixels, bits))
 
 
 def is_deep_tiff_page(page: TiffPage) -> bool:

@@ -19,6 +19,7 @@ from sr_batch.photos.tiff import EXIF_FOLDER, GPS_FOLDER, INTEROP_FOLDER, TIFF_X
 from sr_batch.photos.xmp import clean_xmp, join_jpeg_xmp, jpeg_xmp_segments, resize_xmp
 
 __all__ = [
+    "PHOTOSHOP_IPTC",
     "Metadata",
     "fit_metadata",
     "jpeg_segments",

@@ -9,15 +9,19 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from sr_batch.errors import PhotoOutOfReach, UnreadablePhoto
-from sr_batch.photos.deep import is_deep_tiff_page
-from sr_batch.photos.formats import Sequence, Size, pillow_formats
+from sr_batch.photos.deep import is_deep_tiff_page, png_depth
+from sr_batch.photos.formats import PhotoFormat, Sequence, Size, pillow_formats
+from sr_batch.photos.jpeg2000 import Jp2Facts, read_jp2
+from sr_batch.photos.jpegxl import JxlFacts, read_jxl
+from sr_batch.photos.metadata import PHOTOSHOP_IPTC
 from sr_batch.photos.tiff import TIFF_XMP, is_tiff
 from sr_batch.photos.xmp import xmp_orientation
 
@@ -31,6 +35,8 @@ UPRIGHT_FORMATS = {"TIFF", "HEIF", "JXL"}  # their plugins turn the picture them
 SINGLE_PICTURES = {"MPO", "HEIF"}  # further pictures in the file are previews, depth maps, other views
 SMALLER_COPY, MASK = 1, 4  # bits of TIFF's NewSubfileType: pages that are no pictures of their own
 MAX_SAMPLES = 16  # channels of a TIFF
+HEAD_BYTES = 4096  # AVIF's item properties come first
+AVIF_BITS = b"pixi"  # box: version and flags (4 bytes), number of channels, bits of each
 
 
 @dataclass(frozen=True)
@@ -41,13 +47,15 @@ class Source:
     image: Image.Image | None  # as Pillow sees it; None where it is not needed
     pages: tuple[TiffPage, ...] = ()  # of a TIFF: those that are pictures
     first: int = 0  # Pillow's number of the first picture
+    facts: JxlFacts | Jp2Facts | None = None  # what Pillow does not say
 
     @property
     def count(self) -> int:
         """Of the pictures: frames or pages."""
         if self.pages:
             return len(self.pages)
-        assert self.image is not None
+        if self.image is None:
+            return 1
         return 1 if self.image.format in SINGLE_PICTURES else int(getattr(self.image, "n_frames", 1)) - self.first
 
     @property
@@ -68,6 +76,8 @@ class Source:
         if self.pages:
             page = self.pages[index]
             size, turned = Size(page.imagelength, page.imagewidth), self.orientation(index) >= 5
+        elif isinstance(self.facts, JxlFacts):
+            return self.facts.size
         else:
             assert self.image is not None
             size = Size(self.image.height, self.image.width)
@@ -80,10 +90,48 @@ class Source:
             tags = self.pages[index].tags
             tag, xmp = tags.get(EXIF_ORIENTATION), tags.get(TIFF_XMP)
             value = tag.value if tag is not None else xmp_orientation(xmp.value if xmp is not None else None)
+        elif isinstance(self.facts, JxlFacts):
+            value = self.facts.orientation
         else:
             assert self.image is not None
             value = self.image.getexif().get(EXIF_ORIENTATION, 1)
         return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+    def bits(self, index: int) -> int:
+        """A channel, from the header, never from the values: Pillow opens deeper pictures as 8-bit without a word."""
+        if self.pages:
+            return int(self.pages[index].bitspersample)
+        if self.facts is not None:
+            return self.facts.bits
+        assert self.image is not None
+        with self.path.open("rb") as file:
+            start = file.read(HEAD_BYTES)
+        match self.image.format:
+            case "PNG":
+                return png_depth(start) or 8
+            case "AVIF":
+                bits = start[start.find(AVIF_BITS) + 9 :] if AVIF_BITS in start else b""
+                return bits[0] if bits else 8
+            case "HEIF":
+                return int(self.image.info.get("bit_depth", 8))
+        return 16 if self.image.mode.startswith("I;16") else 8
+
+    def channels(self, index: int) -> int:
+        """Of the arrays that the picture is decoded to: 3, or 4 if there may be transparency."""
+        if self.pages:
+            return 4 if self.pages[index].extrasamples else 3
+        return 4 if self.image is None or self.image.has_transparency_data else 3
+
+    def depth(self, index: int) -> np.dtype[Any]:
+        """Of the arrays that the picture is decoded to."""
+        if self.pages:
+            page = self.pages[index]
+            if page.dtype is None or not is_deep_tiff_page(page):
+                return np.dtype(np.uint8)
+            return np.dtype(np.float32 if page.dtype.kind == "f" else np.uint16)
+        if self.bits(index) <= 8 or self.count > 1:
+            return np.dtype(np.uint8)
+        return np.dtype(np.float32 if isinstance(self.facts, JxlFacts) and self.facts.is_float else np.uint16)
 
 
 def use_own_limits() -> None:
@@ -97,17 +145,21 @@ def use_own_limits() -> None:
 
 
 @contextmanager
-def open_source(path: Path, max_pixels: int) -> Iterator[Source]:
-    """An opened, not yet decoded file; whatever the libraries raise in the block becomes UnreadablePhoto."""
+def open_source(path: Path, max_pixels: int, *, pixels: bool = True) -> Iterator[Source]:
+    """An opened, not yet decoded file; whatever the libraries raise in the block becomes UnreadablePhoto.
+
+    Without `pixels` only to be asked what its header says.
+    """
     try:
         if path.stat().st_size == 0:
             raise UnreadablePhoto("the file is empty (0 bytes)")
         with ExitStack() as stack, path.open("rb") as file:
             if is_tiff(file.read(4)):
                 source = _open_tiff(path, stack)
+            elif pillow_formats(path) == (PhotoFormat.JXL.pillow_name,):
+                source = _open_jxl(path, max_pixels, stack if pixels else None)
             else:
-                image = stack.enter_context(Image.open(path, formats=pillow_formats(path)))
-                source = Source(path, image, first=1 if getattr(image, "default_image", False) else 0)
+                source = _open_image(path, stack)
             _check_limit(source, max_pixels)
             yield source
     except UnreadablePhoto:
@@ -122,6 +174,32 @@ def open_source(path: Path, max_pixels: int) -> Iterator[Source]:
         raise UnreadablePhoto(f"cannot be read ({_one_line(error)})") from error
     except Exception as error:  # damaged files raise SyntaxError, ValueError, struct.error and more in the libraries
         raise UnreadablePhoto(f"damaged, cannot be decoded ({_one_line(error)})") from error
+
+
+def _open_image(path: Path, stack: ExitStack) -> Source:
+    """What Pillow knows by itself, but TIFF."""
+    image = stack.enter_context(Image.open(path, formats=pillow_formats(path)))
+    if image.format != PhotoFormat.JPEG2000.pillow_name:
+        return Source(path, image, first=1 if getattr(image, "default_image", False) else 0)
+    with path.open("rb") as file:
+        facts = read_jp2(file)
+    packets = {"icc_profile": facts.icc, "exif": facts.exif, "xmp": facts.xmp}
+    image.info |= {name: packet for name, packet in packets.items() if packet}
+    image.info |= {"photoshop": {PHOTOSHOP_IPTC: facts.iptc}} if facts.iptc else {}
+    return Source(path, image, facts=facts)
+
+
+def _open_jxl(path: Path, max_pixels: int, stack: ExitStack | None) -> Source:
+    """Without a stack only by its header: its plugin for Pillow decodes as it opens."""
+    with path.open("rb") as file:
+        facts = read_jxl(file)
+    source = Source(path, None, facts=facts)
+    _check_limit(source, max_pixels)
+    if stack is None:
+        return source
+    image = stack.enter_context(Image.open(path, formats=[PhotoFormat.JXL.pillow_name]))
+    image.info |= {name: packet for name, packet in (("exif", facts.exif), ("xmp", facts.xmp)) if packet}
+    return replace(source, image=image)
 
 
 def _open_tiff(path: Path, stack: ExitStack) -> Source:

@@ -15,8 +15,17 @@ from PIL import Image, ImageOps
 from sr_batch.depth import Pixels, bits_of, full_scale, to_depth
 from sr_batch.errors import UnreadablePhoto
 from sr_batch.photos.colour import IccChoice, deep_to_srgb, profile_space, srgb_profile, to_srgb
-from sr_batch.photos.deep import Raster, is_deep_tiff_page, png_depth, read_deep_png, read_deep_tiff_page
+from sr_batch.photos.deep import (
+    Raster,
+    is_deep_tiff_page,
+    raster_of,
+    read_deep_image,
+    read_deep_png,
+    read_deep_tiff_page,
+)
 from sr_batch.photos.formats import PhotoFormat, Sequence, Size, check_sequence
+from sr_batch.photos.jpeg2000 import Jp2Facts
+from sr_batch.photos.jpegxl import JxlFacts, read_jxl_pixels
 from sr_batch.photos.metadata import (
     TIFF_ICC,
     Metadata,
@@ -25,19 +34,29 @@ from sr_batch.photos.metadata import (
     read_tiff_metadata,
     resize_metadata,
 )
-from sr_batch.photos.opening import UPRIGHT_FORMATS, Source, open_source
+from sr_batch.photos.opening import EXIF_ORIENTATION, UPRIGHT_FORMATS, Source, open_source
 from sr_batch.photos.streaming import StreamedFile, png_without_pixels, streamed_file
 from sr_batch.photos.tiff import read_folders
 from sr_batch.photos.transparency import bleed
 from sr_batch.streamed import Rows, StreamedPixels
 
-__all__ = ["MAX_PIXELS", "Photo", "ReadOptions", "decoded_bytes", "open_photo", "probe", "read_further", "read_photo"]
+__all__ = [
+    "MAX_PIXELS",
+    "Photo",
+    "PhotoFacts",
+    "ReadOptions",
+    "inspect_photo",
+    "open_photo",
+    "probe",
+    "read_further",
+    "read_photo",
+]
 
 MAX_PIXELS = 500_000_000  # input; more is mostly a decompression bomb
 STREAMED_BYTES = 32 << 20  # about what is held of a large photo that is decoded while it is cut
+READ_DEEPER = ("JPEG2000", "AVIF", "HEIF")  # Pillow's names
 PROFILE_SPACES = {2: "GRAY", 3: "RGB"}  # which profile describes colours of so many dimensions
-HEAD_BYTES = 4096  # AVIF's item properties come first
-AVIF_BITS = b"pixi"  # box: version and flags (4 bytes), number of channels, bits of each
+SAME_LEVELS = 2.0  # of 255, on average: what two decoders of one picture may differ by
 
 
 @dataclass(frozen=True)
@@ -94,10 +113,31 @@ class Photo:
         return replace(self, pixels=pixels, alpha=alpha, metadata=metadata, warnings=(*self.warnings, *lost))
 
 
-def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Size:
+@dataclass(frozen=True)
+class PhotoFacts:
+    """What a file's header says."""
+
+    size: Size  # as displayed; of several pictures the first's
+    sequence: Sequence | None
+    held_bytes: int  # about how much open_photo holds of the first picture
+
+    @property
+    def pixels(self) -> int:
+        """Of all pictures together."""
+        return self.size.pixels if self.sequence is None else self.sequence.pixels
+
+
+def inspect_photo(path: Path, max_pixels: int = MAX_PIXELS) -> PhotoFacts:
     """Read a photo's header. Raises UnreadablePhoto when it is not a photo that can be upscaled."""
-    with open_source(path, max_pixels) as source:
-        return source.size(0)
+    with open_source(path, max_pixels, pixels=False) as source:
+        size = source.size(0)
+        whole = size.pixels * source.channels(0) * source.depth(0).itemsize
+        return PhotoFacts(size, source.sequence, whole if streamed_file(source) is None else STREAMED_BYTES)
+
+
+def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Size:
+    """The size that a photo's header says; see inspect_photo."""
+    return inspect_photo(path, max_pixels).size
 
 
 def open_photo(path: Path, options: ReadOptions) -> Photo:
@@ -105,12 +145,6 @@ def open_photo(path: Path, options: ReadOptions) -> Photo:
     with open_source(path, options.max_pixels) as source:
         file = streamed_file(source)
         return _streamed(source, file, options) if file is not None else _read_picture(source, 0, options)
-
-
-def decoded_bytes(path: Path, max_pixels: int = MAX_PIXELS) -> int:
-    """About how much open_photo holds of a photo. Raises what probe raises."""
-    with open_source(path, max_pixels) as source:
-        return source.size(0).pixels * 3 if streamed_file(source) is None else STREAMED_BYTES
 
 
 def read_photo(path: Path, options: ReadOptions | None = None) -> Photo:
@@ -193,7 +227,7 @@ def _decode(source: Source, index: int, options: ReadOptions, lost: list[str]) -
             source.image.seek(source.first + index)
         source.image.load()
         icc, metadata = _metadata(source.image, lost)
-        raster, icc = _decode_image(source, index, icc, lost)
+        raster, icc = _decode_image(source, index, icc, lost, clip=options.clip)
         return raster, icc, metadata
     page = source.pages[index]
     icc, metadata = _tiff_metadata(source, index, lost)
@@ -203,7 +237,7 @@ def _decode(source: Source, index: int, options: ReadOptions, lost: list[str]) -
     assert source.image is not None
     source.image.seek(page.index)
     source.image.load()
-    raster, icc = _decode_image(source, index, icc, lost)
+    raster, icc = _decode_image(source, index, icc, lost, clip=options.clip)
     return raster, icc, metadata
 
 
@@ -218,21 +252,32 @@ def _tiff_metadata(source: Source, index: int, lost: list[str]) -> tuple[bytes |
     return icc if isinstance(icc, bytes) and icc else None, read_tiff_metadata(folders, lost)
 
 
-def _decode_image(source: Source, index: int, icc: bytes | None, lost: list[str]) -> tuple[Raster, bytes | None]:
+def _decode_image(
+    source: Source, index: int, icc: bytes | None, lost: list[str], *, clip: bool
+) -> tuple[Raster, bytes | None]:
     """What Pillow has loaded, upright. CMYK and Lab become sRGB, and their profile with them."""
     image = source.image
     assert image is not None
-    bits = _bits_per_channel(source)
+    bits = source.bits(index)
+    if isinstance(source.facts, JxlFacts):
+        if source.facts.is_animated:
+            lost.append("is an animation, of which only the first frame was read: JPEG XL's are not upscaled")
+        if not getattr(image, "jpeg", False):
+            return raster_of(read_jxl_pixels(source.path), bits, clip=clip), icc
     if image.format == "PNG" and bits == 16 and source.count == 1:
         raster = read_deep_png(source.path)
         return raster.turned(source.orientation(index)), icc
-    upright = image if image.format in UPRIGHT_FORMATS else ImageOps.exif_transpose(image)
+    upright = _upright(source)
+    if bits > 8 and image.format in READ_DEEPER and source.count == 1:
+        deeper = _read_deeper(source, bits)
+        if deeper is not None:
+            return deeper if image.format in UPRIGHT_FORMATS else deeper.turned(source.orientation(index)), icc
     if image.mode.startswith("I;16"):
         return Raster(np.asarray(upright).astype(np.uint16)), icc
     if image.mode in ("I", "F"):
         raise UnreadablePhoto("32-bit pictures of this format are not upscaled; convert it to 16 bits first")
     if bits > 8:
-        lost.append(f"{bits} bits a channel became 8: only PNG and TIFF are read deeper")
+        lost.append(f"{bits} bits a channel, read as 8{': it is an animation' if source.count > 1 else ''}")
     if image.mode == "1":
         lost.append("black and white became grey")
     colour, alpha = _split_alpha(upright)
@@ -244,23 +289,34 @@ def _decode_image(source: Source, index: int, icc: bytes | None, lost: list[str]
     return Raster(np.asarray(colour), alpha), icc
 
 
-def _bits_per_channel(source: Source) -> int:
-    """From the header, never from the values; Pillow opens 16-bit RGB as 8-bit without a word."""
+def _upright(source: Source) -> Image.Image:
+    """What Pillow has loaded, turned as it is to be seen."""
     image = source.image
     assert image is not None
-    if source.pages:
-        return max(page.bitspersample for page in source.pages)
-    with source.path.open("rb") as file:
-        start = file.read(HEAD_BYTES)
-    match image.format:
-        case "PNG":
-            return png_depth(start) or 8
-        case "AVIF":
-            bits = start[start.find(AVIF_BITS) + 9 :] if AVIF_BITS in start else b""
-            return bits[0] if bits else 8
-        case "HEIF":
-            return int(image.info.get("bit_depth", 8))
-    return 16 if image.mode.startswith("I;16") else 8
+    if isinstance(source.facts, JxlFacts):  # made of a JPEG, and not turned; EXIF may say something else
+        image.getexif()[EXIF_ORIENTATION] = source.facts.orientation
+    elif image.format in UPRIGHT_FORMATS:
+        return image
+    return ImageOps.exif_transpose(image)
+
+
+def _read_deeper(source: Source, bits: int) -> Raster | None:
+    """The picture in its own depth, or None where only Pillow can read it: then in 8 bits."""
+    image = source.image
+    assert image is not None and image.format is not None
+    if isinstance(source.facts, Jp2Facts) and not source.facts.is_plain:
+        return None
+    try:
+        raster = read_deep_image(source.path, image.format, bits)
+    except Exception:  # Pillow has read it
+        return None
+    colour, alpha = _split_alpha(image)
+    known = np.asarray(image) >> 8 if image.mode.startswith("I;16") else np.asarray(colour)
+    seen = to_depth(raster.colour, np.dtype(np.uint8))
+    if seen.shape != known.shape or (raster.alpha is None) != (alpha is None):
+        return None
+    every = (slice(None, None, 4),) * 2
+    return raster if np.abs(seen[every].astype(int) - known[every]).mean() < SAME_LEVELS else None
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, NDArray[np.uint8] | None]:

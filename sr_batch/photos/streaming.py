@@ -133,7 +133,8 @@ def _black_pixel(octets: int) -> bytes:
 def _kind(source: Source) -> tuple[str, int, np.dtype[Any]] | None:
     """libvips' name of the format, channels and depth."""
     image = source.image
-    assert image is not None
+    if image is None:
+        return None
     name = FORMATS.get(image.format or "")
     channels = {"L": 1, "RGB": 3, "I;16": 1}.get(image.mode)
     if name is None or channels is None or image.has_transparency_data or image.info.get("interlace"):

@@ -45,7 +45,7 @@ def _run(jobs: list[PhotoJob], options: str = "a", *, retry_failed: bool = False
 def test_what_is_done_is_not_even_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = _jobs(tmp_path)
     assert _run(jobs)[0] == ["0.png", "1.png", "2.png"]
-    monkeypatch.setattr(pipeline, "probe", None)
+    monkeypatch.setattr(pipeline, "inspect_photo", None)
     done, summary = _run(jobs)
     assert (done, summary.skipped, summary.not_ours) == ([], 3, 0)
 
@@ -104,7 +104,7 @@ def test_a_broken_photo_is_named_again_but_tried_again_only_when_asked_or_change
     jobs[1].source.write_bytes(jobs[1].source.read_bytes()[:200])
     assert len(_run(jobs)[1].failures) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "probe", None)
+        patch.setattr(pipeline, "inspect_photo", None)
         failure = _run(jobs)[1].failures[0]
     assert "--retry-failed" in failure.reason
     assert "--retry-failed" not in _run(jobs, retry_failed=True)[1].failures[0].reason
