@@ -7,6 +7,7 @@ formats.py       which formats there are, and how large their pictures may be
 opening.py       a file opened: what is in it, which library reads it; their errors are translated here
 reading.py       file -> Photo
 streaming.py     large ones decoded while they are cut
+png_words.py     what a PNG says, without its pixels
 deep.py          more than 8 bits a channel: PNG, TIFF, JPEG 2000, AVIF, HEIC
 jpegxl.py        JPEG XL: its header, its pixels
 jpeg2000.py      JPEG 2000: what Pillow does not say of it

@@ -5,11 +5,13 @@ Errors of Pillow, tifffile and imagecodecs are translated here and nowhere else 
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from sr_batch.photos.formats import PhotoFormat, Sequence, Size, pillow_formats
 from sr_batch.photos.jpeg2000 import Jp2Facts, read_jp2
 from sr_batch.photos.jpegxl import JxlFacts, read_jxl
 from sr_batch.photos.metadata import PHOTOSHOP_IPTC
+from sr_batch.photos.png_words import png_without_pixels
 from sr_batch.photos.tiff import TIFF_XMP, is_tiff
 from sr_batch.photos.xmp import xmp_orientation
 
@@ -94,7 +97,7 @@ class Source:
             value = self.facts.orientation
         else:
             assert self.image is not None
-            value = self.image.getexif().get(EXIF_ORIENTATION, 1)
+            value = self._exif.get(EXIF_ORIENTATION, 1)
         return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
     def bits(self, index: int) -> int:
@@ -132,6 +135,15 @@ class Source:
         if self.bits(index) <= 8 or self.count > 1:
             return np.dtype(np.uint8)
         return np.dtype(np.float32 if isinstance(self.facts, JxlFacts) and self.facts.is_float else np.uint16)
+
+    @cached_property
+    def _exif(self) -> Image.Exif:
+        """Without decoding: a PNG's may stand behind its pixels, so Pillow would decode it to look."""
+        assert self.image is not None
+        if self.image.format != "PNG" or not {"exif", "Raw profile type exif"}.isdisjoint(self.image.info):
+            return self.image.getexif()
+        with Image.open(io.BytesIO(png_without_pixels(self.path)), formats=["PNG"]) as words:
+            return words.getexif()
 
 
 def use_own_limits() -> None:

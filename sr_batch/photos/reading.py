@@ -35,7 +35,8 @@ from sr_batch.photos.metadata import (
     resize_metadata,
 )
 from sr_batch.photos.opening import EXIF_ORIENTATION, UPRIGHT_FORMATS, Source, open_source
-from sr_batch.photos.streaming import StreamedFile, png_without_pixels, streamed_file
+from sr_batch.photos.png_words import png_without_pixels
+from sr_batch.photos.streaming import StreamedFile, streamed_file
 from sr_batch.photos.tiff import read_folders
 from sr_batch.photos.transparency import bleed
 from sr_batch.streamed import Rows, StreamedPixels

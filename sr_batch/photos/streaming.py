@@ -6,9 +6,6 @@ from anywhere), palettes, CMYK, floats, several pictures in a file, and all othe
 
 from __future__ import annotations
 
-import io
-import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,15 +22,13 @@ from sr_batch.photos.opening import Source
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
-__all__ = ["StreamedFile", "png_without_pixels", "streamed_file"]
+__all__ = ["StreamedFile", "streamed_file"]
 
 WHOLE_PIXELS = 32_000_000  # a smaller picture is decoded whole: 96 MB, more than twice that while it is decoded
 FORMATS = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg", "TIFF": "tiff"}  # Pillow's names, libvips'
 DEPTHS = {"uchar": np.dtype(np.uint8), "ushort": np.dtype(np.uint16)}  # libvips' names
 TIFF_COMPRESSIONS = {1, 5, 8, 32946, 32773}  # none, LZW, deflate (two numbers), PackBits: what every libtiff knows
-PNG_HEAD_BYTES = 33  # signature and IHDR
-PNG_SIGNATURE_BYTES = 8
-PNG_RGB = 2  # colour type; the other that is streamed is 0, grey
+PNG_HEAD_BYTES = 33
 
 
 @dataclass(frozen=True)
@@ -104,30 +99,6 @@ def streamed_file(source: Source) -> StreamedFile | None:
     name, channels, depth = kind
     file = StreamedFile(source.path, name, size, channels, depth)
     return file if file.is_what_it_says() else None
-
-
-def png_without_pixels(path: Path) -> bytes:
-    """A PNG of one pixel with all that this one, grey or RGB, says besides. Pillow would decode it to see its end."""
-    with path.open("rb") as file:
-        head = file.read(PNG_HEAD_BYTES)
-        fields = b"IHDR" + struct.pack(">II", 1, 1) + head[24:29]
-        parts = [head[:PNG_SIGNATURE_BYTES], struct.pack(">I", 13), fields, struct.pack(">I", zlib.crc32(fields))]
-        bits, channels = head[24], 3 if head[25] == PNG_RGB else 1
-        has_pixel = False
-        while len(start := file.read(8)) == 8:
-            length, name = struct.unpack(">I4s", start)
-            if name == b"IDAT":
-                file.seek(length + 4, io.SEEK_CUR)
-                parts += [] if has_pixel else [_black_pixel(bits * channels // 8)]
-                has_pixel = True
-            else:
-                parts += [start, file.read(length + 4)]
-    return b"".join(parts)
-
-
-def _black_pixel(octets: int) -> bytes:
-    content = zlib.compress(bytes(1 + octets))  # the first one names the row's filter
-    return struct.pack(">I4s", len(content), b"IDAT") + content + struct.pack(">I", zlib.crc32(b"IDAT" + content))
 
 
 def _kind(source: Source) -> tuple[str, int, np.dtype[Any]] | None:
