@@ -16,7 +16,16 @@ __all__ = ["dry_run"]
 MEGA = 1e6
 
 
-def dry_run(work: WorkList, sizes: SizePolicy, scale: int, max_pixels: int, out: TextIO, *, overwrite: bool) -> bool:
+def dry_run(
+    work: WorkList,
+    sizes: SizePolicy,
+    scale: int,
+    max_pixels: int,
+    out: TextIO,
+    *,
+    overwrite: bool,
+    stream: int | None = None,  # of videos: which of their video streams
+) -> bool:
     """Say on `out` what would be done, one line a file. Photos: only headers are read. Returns whether all can be."""
     failed, pixels, result_pixels = len(work.failures), 0, 0
     for path, reason in work.failures:
@@ -42,7 +51,7 @@ def dry_run(work: WorkList, sizes: SizePolicy, scale: int, max_pixels: int, out:
     for video in work.videos():
         names = f"{printable(video.source)} -> {printable(video.target)}"
         try:
-            facts = inspect_video(video.source)
+            facts = inspect_video(video.source, stream)
         except VideoError as error:
             failed += 1
             print(f"cannot do: {printable(video.source)}: {error}", file=out)

@@ -74,7 +74,9 @@ def run(options: Options, say: Say, out: TextIO) -> bool:
     _check_for_videos(options, work, prepared.facts.scale)
     if options.dry_run:
         sizes, max_pixels = chosen_sizes(options), int(options.max_pixels * MEGA)
-        return dry_run(work, sizes, prepared.facts.scale, max_pixels, out, overwrite=options.overwrite)
+        return dry_run(
+            work, sizes, prepared.facts.scale, max_pixels, out, overwrite=options.overwrite, stream=options.stream
+        )
     halo = chosen_halo(options.halo, prepared.facts)
     open_here = partial(
         open_engine,

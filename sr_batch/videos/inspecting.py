@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from sr_batch.errors import UnreadableVideo
 from sr_batch.videos.colour import check_colour
 from sr_batch.videos.frames import first_frame
 from sr_batch.videos.picture import Picture, read_picture
@@ -53,6 +54,11 @@ def inspect_video(path: Path, number: int | None = None) -> VideoFacts:
     with open_video(path) as container:
         stream = pick_stream(container, number)
         picture = read_picture(stream, first_frame(container, stream))
+        if picture.dolby_vision == 5:
+            raise UnreadableVideo(
+                "is Dolby Vision profile 5, whose colours are wrong without its grading, which is not carried: convert "
+                "it to HDR10 first"
+            )
         check_colour(picture)
         rate = rational(stream.average_rate) or rational(stream.guessed_rate) or USUAL_RATE
         return VideoFacts(

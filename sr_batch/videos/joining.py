@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,7 +22,7 @@ from sr_batch.errors import UnwritableVideo
 from sr_batch.videos.carrying import COVER_TYPES, MUXERS, Carrying, How, carried_metadata, is_gap
 from sr_batch.videos.encoding import Codec, EncoderPlan
 from sr_batch.videos.parts import Parts
-from sr_batch.videos.source import open_video, rational
+from sr_batch.videos.source import is_cover, open_video, rational
 from sr_batch.videos.subtitles import SubtitleConverter
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def join(
         if chapters := _chapters(container, excerpt):
             output.set_chapters(cast("Any", chapters))
         encoded = ((time, packet) for time, packet in pictures.packets(streams.video))
-        others = _other_packets(container, streams, excerpt)
+        others = _other_packets(container, streams, _unsaid_times(source, streams.copies), excerpt)
         for _, packet in heapq.merge(encoded, others, key=lambda item: item[0]):
             output.mux(packet)
 
@@ -111,9 +111,7 @@ class _Pictures:
                 f"the finished parts have {len(self._places)} frames instead of {len(self.pts)}; "
                 f"remove {parts.folder} and run again"
             )
-        delay = max(index - place for index, place in enumerate(self._places))
-        step = self._durations[0] or 1
-        self._dts = [self.pts[0] - (delay - index) * step for index in range(delay)] + self.pts
+        self._dts = _decoding_times(self.pts, self._places, self._durations[0] or 1)
 
     def packets(self, stream: VideoStream) -> Iterator[Timed]:
         import av
@@ -139,12 +137,25 @@ class _Pictures:
                     index += 1
 
 
+def _decoding_times(shown: Sequence[int], places: Sequence[int], step: int) -> list[int]:
+    """For each packet, in decoding order. `shown`: the times in the order shown; `places`: of the packets in it.
+
+    `step`: ticks between two packets before the first time.
+    """
+    delay = max(index - place for index, place in enumerate(places))
+    return [shown[0] - (delay - index) * step for index in range(delay)] + list(shown)
+
+
 def _ranks(part: Path) -> list[int]:
     """For each packet of a part, in decoding order: the place of its frame in the order shown."""
     import av
 
     with av.open(str(part)) as container:
-        pts = [packet.pts for packet in container.demux(video=0) if packet.size]
+        return _places([packet.pts or 0 for packet in container.demux(video=0) if packet.size])
+
+
+def _places(pts: Sequence[int]) -> list[int]:
+    """Of times in decoding order in the order shown."""
     order = np.argsort(np.array(pts, np.int64), kind="stable")
     ranks = np.empty(len(pts), np.int64)
     ranks[order] = np.arange(len(pts))
@@ -251,7 +262,29 @@ def _chapters(container: InputContainer, excerpt: Excerpt | None) -> list[dict[s
     return kept
 
 
-def _other_packets(container: InputContainer, streams: _Streams, excerpt: Excerpt | None) -> Iterator[Timed]:
+def _unsaid_times(source: Path, copies: Mapping[int, Stream]) -> dict[int, Iterator[int]]:
+    """The decoding times of copied videos whose container does not store them all (Matroska), by the input's index."""
+    pts: dict[int, list[int]] = {}
+    unsaid: set[int] = set()
+    with open_video(source) as container:
+        streams = [container.streams[index] for index in sorted(copies)]
+        videos = [stream for stream in streams if stream.type == "video" and not is_cover(stream)]
+        for packet in container.demux(videos) if videos else ():
+            if packet.size and packet.pts is not None:
+                pts.setdefault(packet.stream_index, []).append(packet.pts)
+                if packet.dts is None:
+                    unsaid.add(packet.stream_index)
+    times = {}
+    for index in unsaid:
+        shown = sorted(pts[index])
+        step = shown[1] - shown[0] if len(shown) > 1 else 1
+        times[index] = iter(_decoding_times(shown, _places(pts[index]), step))
+    return times
+
+
+def _other_packets(
+    container: InputContainer, streams: _Streams, unsaid: Mapping[int, Iterator[int]], excerpt: Excerpt | None
+) -> Iterator[Timed]:
     """The packets of all other streams, untouched but for where they go, in the file's order."""
     wanted = [container.streams[index] for index in (*streams.copies, *streams.converted)]
     if not wanted:
@@ -262,7 +295,9 @@ def _other_packets(container: InputContainer, streams: _Streams, excerpt: Excerp
         if not packet.size or base is None or is_gap(packet):
             continue
         index = packet.stream_index
-        if packet.dts is None:  # a cover has no time; some containers do not store decoding times
+        if index in unsaid and packet.pts is not None:
+            packet.dts = next(unsaid[index])
+        elif packet.dts is None:  # a cover has no time; some containers do not store decoding times
             packet.dts = packet.pts = packet.pts or 0
         if excerpt is not None and not _move(packet, base, excerpt):
             continue
@@ -277,8 +312,6 @@ def _other_packets(container: InputContainer, streams: _Streams, excerpt: Excerp
 
 def _move(packet: Packet[Any], base: Fraction, excerpt: Excerpt) -> bool:
     """Move a packet to the excerpt's clock; False when it lies outside. A cover belongs to every excerpt."""
-    from sr_batch.videos.source import is_cover
-
     if is_cover(packet.stream):
         return True
     pts = packet.pts if packet.pts is not None else packet.dts

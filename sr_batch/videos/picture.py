@@ -156,6 +156,7 @@ class Picture:
     mastering_display: MasteringDisplay | None = None
     content_light: ContentLight | None = None
     dynamic_hdr: tuple[str, ...] = ()  # per-frame grading that is not carried: "Dolby Vision", "HDR10+"
+    dolby_vision: int | None = None  # 5: not to be understood without its grading; 8: another profile; None: none
     captions: bool = False  # closed captions inside the pictures (CEA-608, CEA-708), not carried
 
     @property
@@ -185,6 +186,7 @@ def read_picture(stream: VideoStream, first: VideoFrame) -> Picture:
         mastering_display=_mastering_display(side_data.get("MASTERING_DISPLAY_METADATA")),
         content_light=_content_light(side_data.get("CONTENT_LIGHT_LEVEL")),
         dynamic_hdr=tuple(name for key, name in DYNAMIC.items() if key in side_data),
+        dolby_vision=_dolby_vision_profile(side_data.get("DOVI_METADATA")),
         captions="A53_CC" in side_data,
     )
 
@@ -286,6 +288,19 @@ def _mastering_display(raw: bytes | None) -> MasteringDisplay | None:
     values = [Fraction(numbers[i], numbers[i + 1]) for i in range(0, 20, 2)]
     red, green, blue, white = ((values[i], values[i + 1]) for i in range(0, 8, 2))
     return MasteringDisplay(red, green, blue, white, darkest=values[8], brightest=values[9])
+
+
+def _dolby_vision_profile(raw: bytes | None) -> int | None:
+    """5 where the base picture is no picture without its grading, else 8; None without grading.
+
+    FFmpeg's AVDOVIMetadata begins with the offset of its AVDOVIRpuDataHeader. Byte 4 of that is `vdr_rpu_profile`, byte
+    10 `bl_video_full_range_flag`; FFmpeg itself takes 0 and 1 for profile 5 (libavcodec/dovi_rpu.c).
+    """
+    if raw is None or len(raw) < 8:
+        return None
+    (begin,) = struct.unpack_from("=Q", raw)
+    header = raw[begin : begin + 11]
+    return 5 if len(header) == 11 and header[4] == 0 and header[10] else 8
 
 
 def _content_light(raw: bytes | None) -> ContentLight | None:

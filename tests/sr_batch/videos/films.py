@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -47,6 +48,7 @@ class Film:
     subtitle: str = ""  # its language
     chapters: bool = False
     attachment: bytes = b""
+    attachment_name: str = "note.txt"
     cover: bool = False
     tags: dict[str, str] = field(default_factory=dict)
     aspect: Fraction | None = None
@@ -61,7 +63,8 @@ def write_film(path: Path, film: Film) -> Path:
         audio = [_audio_stream(output, language, film.audio_codec) for language in film.languages]
         subtitle = _subtitle_stream(output, film) if film.subtitle else None
         if film.attachment:
-            output.add_attachment("note.txt", "text/plain", film.attachment)
+            kind = "image/jpeg" if film.attachment_name.endswith(".jpg") else "text/plain"
+            output.add_attachment(film.attachment_name, kind, film.attachment)
         cover = _cover_stream(output) if film.cover else None
         if film.chapters:
             output.set_chapters(cast("Any", [_chapter(0, 0, 400, "One"), _chapter(1, 400, 960, "Two")]))
@@ -202,6 +205,7 @@ def enlarge_film(
     stream: Any = None,
     stop_at: int | None = None,
     error: BaseException | None = None,
+    stream_number: int | None = None,
     **changes: Any,
 ) -> VideoDone:
     """Upscale with a stand-in, in parts of ten frames unless changed. `stop_at`: after so many frames comes `error`."""
@@ -211,5 +215,19 @@ def enlarge_film(
             raise error or Stopped
 
     chosen: dict[str, Any] = {"encoding": FAST, "part": PartRule(frames=10)} | changes
-    settings = VideoSettings(scale, tile=40, halo=4, **chosen)
+    settings = VideoSettings(scale, tile=40, halo=4, stream=stream_number, **chosen)
     return upscale_video(source, target, Network(stream or repeat(scale), "model"), settings, "content", progress)
+
+
+def beside_each_other(path: Path, films: Sequence[Path]) -> Path:
+    """One file with the video streams of several, in their order, as they are."""
+    with ExitStack() as stack:
+        output = stack.enter_context(av.open(str(path), "w"))
+        sources = [stack.enter_context(av.open(str(film))) for film in films]
+        streams = [output.add_stream_from_template(source.streams.video[0], opaque=True) for source in sources]
+        for source, stream in zip(sources, streams, strict=True):
+            for packet in source.demux(video=0):
+                if packet.size:
+                    packet.stream = stream
+                    output.mux(packet)
+    return path

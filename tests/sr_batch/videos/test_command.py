@@ -15,7 +15,7 @@ from PIL import Image
 from sr_batch import cli
 from sr_batch.options import parse_options
 from tests.conftest import random_pixels
-from tests.sr_batch.videos.films import Film, number_of, times_in, write_film
+from tests.sr_batch.videos.films import Film, beside_each_other, number_of, times_in, write_film
 
 SMALL = Film(range(0, 6 * 512, 512), size=(24, 64), languages=["eng"])
 
@@ -87,6 +87,21 @@ def test_a_dry_run_counts_frames(tmp_path: Path, usual: list[object], capsys: py
     write_film(tmp_path / "film.mp4", SMALL)
     assert run(tmp_path / "film.mp4", *usual, "--dry-run") == 0
     assert "(6 frames, 64x24 -> 256x96)" in capsys.readouterr().out
+
+
+def test_the_second_video_stream_of_a_file(
+    tmp_path: Path, usual: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = [(24, 64), (32, 48)]
+    films = [write_film(tmp_path / f"{n}.mp4", Film(range(0, 3072, 512), size=size)) for n, size in enumerate(sizes)]
+    source = beside_each_other(tmp_path / "both.mkv", films)
+    assert run(source, *usual, "--stream", "1", "--dry-run") == 0
+    assert "(6 frames, 48x32 -> 192x128)" in capsys.readouterr().out
+    assert run(source, *usual, "--stream", "1") == 0
+    with av.open(str(tmp_path / "both_x4.mkv")) as result:
+        assert [stream.codec_context.width for stream in result.streams.video] == [64, 192]
+    assert run(source, *usual, "--stream", "2", "-o", tmp_path / "c.mkv") == 1
+    assert "has 2 video stream(s), so --stream goes from 0 to 1" in capsys.readouterr().err
 
 
 def test_a_video_is_not_resized(tmp_path: Path, usual: list[object], capsys: pytest.CaptureFixture[str]) -> None:

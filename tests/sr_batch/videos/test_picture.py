@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import av
 import pytest
+from av.sidedata.sidedata import Type
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from sr_batch.errors import UnreadableVideo
+from sr_batch.videos import picture
+from sr_batch.videos.inspecting import inspect_video
 from sr_batch.videos.picture import ChromaSiting, Picture, read_picture
 from tests.sr_batch.videos.clips import noise, write_clip
 
@@ -109,3 +118,48 @@ def test_hdr10_metadata_is_read(tmp_path: Path) -> None:
     assert (display.darkest, display.brightest) == (Fraction(50, 10000), Fraction(1000))
     assert light is not None
     assert (light.brightest_pixel, light.brightest_frame_average) == (1000, 400)
+
+
+def grading(profile: int, full_range: bool) -> bytes:
+    """As FFmpeg hands it out: an AVDOVIMetadata of three offsets, then its AVDOVIRpuDataHeader."""
+    header = bytes([2, 0, 18, 0, profile, 0, 0, 0, 23, 1, full_range, 10, 10, 12, 0, 0, 1, 0])
+    return struct.pack("=3Q", 24, 48, 512) + header + bytes(1024)
+
+
+@pytest.mark.parametrize(("profile", "full_range", "refused"), [(0, True, True), (1, False, False), (0, False, False)])
+def test_dolby_vision_whose_base_is_no_picture_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: int, full_range: bool, refused: bool
+) -> None:
+    clip = write_clip(tmp_path / "a.mp4", [noise(32, 32)])
+    monkeypatch.setattr(picture, "_side_data", lambda _: {"DOVI_METADATA": grading(profile, full_range)})
+    if refused:
+        with pytest.raises(UnreadableVideo, match=r"Dolby Vision profile 5.*convert it to HDR10 first"):
+            inspect_video(clip)
+    else:
+        assert inspect_video(clip).picture.dynamic_hdr == ("Dolby Vision",)
+
+
+class _SideData:
+    """PyAV's container of them. Iterating gives objects before version 19, keys from it on; indexing is the same."""
+
+    def __init__(self, content: dict[Type, bytes], gives: str) -> None:
+        self._content, self._gives = content, gives
+
+    def __getitem__(self, key: Type) -> bytes:
+        return self._content[key]
+
+    def __iter__(self) -> Iterator[object]:
+        return iter(self._content if self._gives == "keys" else self._content.values())
+
+
+@pytest.mark.parametrize("gives", ["objects", "keys"])
+def test_side_data_is_found_by_every_version_of_pyav(gives: str) -> None:
+    light = struct.pack("=2I", 1000, 400)
+    frame = SimpleNamespace(side_data=_SideData({Type.CONTENT_LIGHT_LEVEL: light}, gives))
+    assert picture._side_data(cast("VideoFrame", frame)) == {"CONTENT_LIGHT_LEVEL": light}
+
+
+def test_no_argument_is_used_that_a_later_pyav_has_not() -> None:
+    """`metadata_errors` of av.open went with version 19."""
+    sources = (Path(picture.__file__).parent).glob("*.py")
+    assert [path.name for path in sources if "metadata_errors" in path.read_text()] == []

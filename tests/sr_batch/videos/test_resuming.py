@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,20 @@ def test_an_interrupted_video_goes_on_at_the_next_frame(tmp_path: Path, error: B
     assert times_in(result) == times_in(source)
     assert numbers_in(result, 4) == list(range(24))
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv", "webm"])
+def test_each_part_is_a_whole_video_that_keeps_its_first_frames(tmp_path: Path, ending: str) -> None:
+    """What a kill leaves can be played, and some containers lose the first frames of a piece."""
+    codec = EncodingOptions(Codec.VP9, preset="5") if ending == "webm" else EncodingOptions(Codec.H264, crf=4)
+    film = Film(range(0, 960, 40), Fraction(1, 1000))
+    if ending == "webm":
+        film = replace(film, codec="libvpx-vp9", options={"deadline": "realtime"})
+    with pytest.raises(Stopped):
+        enlarge_film(
+            write_film(tmp_path / f"film.{ending}", film), tmp_path / f"large.{ending}", 1, stop_at=23, encoding=codec
+        )
+    assert [numbers_in(part, 1) for part in parts_in(tmp_path)] == [[*range(10)], [*range(10, 20)], [*range(20, 23)]]
 
 
 def test_nothing_is_computed_again_when_only_the_join_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

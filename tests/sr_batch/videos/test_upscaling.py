@@ -8,11 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
+import numpy as np
 import pytest
+from av.stream import Disposition
 
 from sr_batch.videos.encoding import EncodingOptions
 from sr_batch.videos.source import rational
-from tests.sr_batch.videos.films import Film, enlarge_film, numbers_in, packets_in, times_in, write_film
+from tests.sr_batch.videos.films import (
+    Film,
+    beside_each_other,
+    enlarge_film,
+    number_of,
+    numbers_in,
+    packets_in,
+    times_in,
+    write_film,
+)
 
 # A gap, two frames close together, none at the pace of the others.
 UNEVEN = (0, 512, 1024, 1537, 2048, 2300, 2301, 9000, 9512, 10100, 10701, 11777)
@@ -92,6 +104,54 @@ def test_tags_that_mp4_has_no_box_for_are_kept(tmp_path: Path) -> None:
     enlarge_film(source, tmp_path / "large.mp4")
     with av.open(str(tmp_path / "large.mp4")) as now:
         assert now.metadata["com.example.camera"] == "X1"
+
+
+def test_a_cover_stays_and_the_tags_that_it_leaves_no_room_for_are_named(tmp_path: Path) -> None:
+    """FFmpeg's mp4 muxer drops covers where it writes key-value tags, and some settings leave an empty track."""
+    _, jpeg = cv2.imencode(".jpg", np.full((16, 16, 3), 200, np.uint8))
+    tags = {"title": "A film", "com.example.camera": "X1"}
+    film = Film(languages=["eng"], attachment=jpeg.tobytes(), attachment_name="cover.jpg", tags=tags)
+    source, result = write_film(tmp_path / "film.mkv", film), tmp_path / "large.mp4"
+    done = enlarge_film(source, result)
+    said = "these tags are left out, mp4 cannot hold them beside a cover: COM.EXAMPLE.CAMERA"  # Matroska has capitals
+    assert [warning for warning in done.warnings if "cover" in warning] == [said]
+    with av.open(str(result)) as now:
+        assert [stream.type for stream in now.streams] == ["video", "audio", "video"]
+        assert now.streams[2].disposition == Disposition.attached_pic
+        assert now.metadata["title"] == "A film"
+    assert [content for content, _ in packets_in(result, 2)] == [jpeg.tobytes()]
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_sound_waits_in_the_file_until_the_picture_is_there(tmp_path: Path, ending: str) -> None:
+    """Sound that was written ahead of its picture, over a gap and a rare subtitle, moved the frames."""
+    film = Film([0, 512, 1024, *range(5120, 12800, 512)], languages=["eng", "fra"], subtitle="deu")
+    source, result = write_film(tmp_path / f"film.{ending}", film), tmp_path / f"large.{ending}"
+    enlarge_film(source, result)
+    picture, most = Fraction(0), Fraction(0)
+    with av.open(str(result)) as container:
+        for packet in container.demux():
+            if packet.size and packet.pts is not None and packet.stream.type != "subtitle":
+                at = packet.pts * (rational(packet.time_base) or Fraction(0))
+                most = max(most, at - picture)
+                picture = at if packet.stream.type == "video" else picture
+    assert most < Fraction(1, 2)  # the gap is 0.32 s long
+    assert times_in(result) == times_in(source)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "mov"])
+def test_any_video_stream_can_be_chosen_and_the_others_are_copied(tmp_path: Path, ending: str) -> None:
+    backwards = Film(numbers=range(100, 76, -1), size=(32, 64))
+    films = [write_film(tmp_path / "0.mp4", Film()), write_film(tmp_path / "1.mp4", backwards)]
+    source, result = beside_each_other(tmp_path / f"both.{ending}", films), tmp_path / f"large.{ending}"
+    done = enlarge_film(source, result, stream=None, stream_number=1)
+    assert (done.frames, done.verified.copied_streams) == (24, 1)
+    assert packets_in(result, 0) == packets_in(source, 0)
+    with av.open(str(result)) as now:
+        sizes = [(stream.codec_context.height, stream.codec_context.width) for stream in now.streams.video]
+        assert sizes == [(48, 64), (128, 256)]
+        shown = [number_of(frame.to_ndarray(format="rgb24"), 4) for frame in now.decode(video=1)]
+    assert shown == list(range(100, 76, -1))
 
 
 def test_subtitles_are_converted_only_where_the_container_cannot_hold_them_and_it_is_said(tmp_path: Path) -> None:
