@@ -17,7 +17,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from sr_train.degrade import Degradation
 from sr_train.errors import ConfigError
-from sr_train.losses import LossWeights, VggLayer
+from sr_train.losses import LossRecipe, VggLayer
 
 __all__ = [
     "PRESETS",
@@ -147,13 +147,14 @@ class GanConfig(StageConfig):
     """Stage 2: SRGAN."""
 
     vgg_layer: VggLayer = VggLayer.VGG54
-    vgg_weight: float = LossWeights.vgg  # of vgg_loss, beside mse_loss
-    gan_weight: float = LossWeights.gan  # of g_gan_loss
+    vgg_weight: float = LossRecipe.vgg_weight  # of vgg_loss, beside mse_loss
+    gan_weight: float = LossRecipe.gan_weight  # of g_gan_loss
+    vgg_shifts: bool = False  # VGG19 sees each crop at another offset, so that its max-pools teach no grid
 
     @property
-    def weights(self) -> LossWeights:
-        """What the terms of the generator's loss are multiplied with."""
-        return LossWeights(self.vgg_weight, self.gan_weight)
+    def loss(self) -> LossRecipe:
+        """How the generator's loss is made."""
+        return LossRecipe(self.vgg_weight, self.gan_weight, self.vgg_shifts)
 
 
 @dataclass(frozen=True)

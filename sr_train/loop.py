@@ -117,7 +117,7 @@ def _step(training: Training, batch: Batch, rate: float) -> Mapping[str, Tensor]
             assert training.discriminator and training.vgg
             training.discriminator.set_rate(rate)
             opponents = training.generator, training.discriminator
-            return gan_step(*opponents, training.vgg, parts, training.numerics, stage.weights)
+            return gan_step(*opponents, training.vgg, parts, training.numerics, stage.loss)
         assert isinstance(stage, ResnetConfig)
         return resnet_step(training.generator, parts, stage.pixel_loss, training.numerics)
     except (MemoryError, RuntimeError) as error:

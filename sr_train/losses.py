@@ -1,6 +1,6 @@
 """The losses of SRGAN (Ledig et al., arXiv 1609.04802, section 2.2).
 
-    generator       mse_loss + 0.006 * vgg_loss + 0.001 * g_gan_loss     (the weights can be changed: LossWeights)
+    generator       mse_loss + 0.006 * vgg_loss + 0.001 * g_gan_loss     (LossRecipe changes the weights)
     mse_loss        mean over all values of (G - HR)², both in [-1, 1]
     vgg_loss        mean over all values of (φ(G) - φ(HR))², φ one activation of VGG19
     g_gan_loss      -log D(G), the mean over the batch
@@ -28,13 +28,14 @@ from sr_train.weights import fill, read_weights
 __all__ = [
     "PAPER",
     "GeneratorLoss",
-    "LossWeights",
+    "LossRecipe",
     "VggFeatures",
     "VggLayer",
     "discriminator_loss",
     "gan_loss",
     "generator_loss",
     "load_vgg",
+    "shifted",
 ]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in [0, 1]
@@ -54,14 +55,16 @@ LAYER_COUNT = {VggLayer.VGG22: 9, VggLayer.VGG44: 27, VggLayer.VGG54: 36}  # of 
 
 
 @dataclass(frozen=True)
-class LossWeights:
-    """What the terms of the generator's loss are multiplied with; `mse_loss` always counts once. The paper's."""
+class LossRecipe:
+    """How the terms of the generator's loss are made and weighed; `mse_loss` always counts once. The paper's."""
 
-    vgg: float = 0.006
-    gan: float = 0.001
+    vgg_weight: float = 0.006
+    gan_weight: float = 0.001
+    vgg_shifts: bool = False  # VGG19 sees each crop at another offset: `shifted`
 
 
-PAPER = LossWeights()
+PAPER = LossRecipe()
+PHASES = 4  # pixels after which the pattern of a generator of scale 4 repeats
 
 
 class GeneratorLoss(NamedTuple):
@@ -146,17 +149,31 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return functional.softplus(-real_logits.float()).mean() + functional.softplus(fake_logits.float()).mean()
 
 
+def shifted(images: Tensor) -> Tensor:
+    """Windows of NCHW images, `PHASES` pixels smaller, each image's at another offset of 0 to 3 pixels down and right.
+
+    VGG19's max-pools begin at the crop's corner, and so does the pattern of a generator that enlarges by pixel shuffle:
+    it learns a grid that flatters the pools at this one offset. Over all offsets (4 successive images begin at 4
+    different rows and columns, 16 at all pairs of them) no grid does.
+    """
+    height, width = (side - PHASES for side in images.shape[-2:])
+    starts = [((i + i // PHASES) % PHASES, i % PHASES) for i in range(len(images))]
+    windows = [image[:, y : y + height, x : x + width] for image, (y, x) in zip(images, starts, strict=True)]
+    return torch.stack(windows)
+
+
 def generator_loss(
-    fake: Tensor, hr: Tensor, fake_logits: Tensor, vgg: VggFeatures, weights: LossWeights = PAPER
+    fake: Tensor, hr: Tensor, fake_logits: Tensor, vgg: VggFeatures, recipe: LossRecipe = PAPER
 ) -> GeneratorLoss:
     """The generator's loss of a batch: `fake` and `hr` NCHW RGB in [-1, 1], `fake_logits` D's of `fake`, N x 1.
 
     Sums are in float32 whatever the precision of the networks.
     """
     mse_loss = functional.mse_loss(fake.float(), hr.float())
+    seen, real = (shifted(fake), shifted(hr)) if recipe.vgg_shifts else (fake, hr)
     with torch.no_grad():
-        wanted = vgg(hr)
-    vgg_loss = functional.mse_loss(vgg(fake).float(), wanted.float())
+        wanted = vgg(real)
+    vgg_loss = functional.mse_loss(vgg(seen).float(), wanted.float())
     g_gan_loss = gan_loss(fake_logits)
-    total = mse_loss + weights.vgg * vgg_loss + weights.gan * g_gan_loss
+    total = mse_loss + recipe.vgg_weight * vgg_loss + recipe.gan_weight * g_gan_loss
     return GeneratorLoss(total, mse_loss, vgg_loss, g_gan_loss)

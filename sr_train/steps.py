@@ -19,7 +19,7 @@ from sr_train.config import PixelLoss, Precision
 from sr_train.data import Batch
 from sr_train.discriminator import Discriminator
 from sr_train.generator import Generator
-from sr_train.losses import PAPER, LossWeights, VggFeatures, discriminator_loss, generator_loss
+from sr_train.losses import PAPER, LossRecipe, VggFeatures, discriminator_loss, generator_loss
 from sr_train.parallel import Group, average_gradients
 from sr_train.pixels import hr_to_tensor, lr_to_tensor
 
@@ -103,7 +103,7 @@ def gan_step(
     vgg: VggFeatures,
     parts: Sequence[tuple[Tensor, Tensor]],
     numerics: Numerics,
-    weights: LossWeights = PAPER,
+    recipe: LossRecipe = PAPER,
 ) -> Mapping[str, Tensor]:
     """Stage 2: the discriminator's turn, then the generator's. Returns the means over the parts of
 
@@ -129,7 +129,7 @@ def gan_step(
     discriminator.network.requires_grad_(False)
     for (_, hr), fake in zip(parts, fakes, strict=True):
         with numerics.autocast():
-            loss = generator_loss(fake, hr, discriminator.network(fake), vgg, weights)
+            loss = generator_loss(fake, hr, discriminator.network(fake), vgg, recipe)
         generator.scaler.scale(loss.total / len(parts)).backward()  # type: ignore[no-untyped-call] # of torch
         terms = dict(zip(("g_loss", "mse_loss", "vgg_loss", "g_gan_loss"), loss, strict=True))
         seen.append({name: term.detach() for name, term in terms.items()})

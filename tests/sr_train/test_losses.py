@@ -14,13 +14,14 @@ from sr_train.errors import WeightsError
 from sr_train.losses import (
     IMAGENET_DEVIATION,
     IMAGENET_MEAN,
-    LossWeights,
+    LossRecipe,
     VggFeatures,
     VggLayer,
     discriminator_loss,
     gan_loss,
     generator_loss,
     load_vgg,
+    shifted,
 )
 
 
@@ -57,8 +58,29 @@ def test_generator_loss_is_the_papers_sum() -> None:
     belief = sum(math.log(1 + math.exp(-x)) for x in (0.3, -0.7)) / 2
     assert [term.item() for term in loss[1:]] == pytest.approx([mse, features, belief], rel=1e-5)
     assert loss.total.item() == pytest.approx(mse + 0.006 * features + 0.001 * belief, rel=1e-5)
-    other = generator_loss(fake, hr, logits, vgg, LossWeights(vgg=0.5, gan=2))
+    other = generator_loss(fake, hr, logits, vgg, LossRecipe(vgg_weight=0.5, gan_weight=2))
     assert other.total.item() == pytest.approx(mse + 0.5 * features + 2 * belief, rel=1e-5)
+
+
+def test_shifts_show_vgg_every_phase_of_a_four_times_generator() -> None:
+    grid = torch.arange(24 * 20).view(1, 1, 24, 20).expand(16, 3, -1, -1)
+    windows = shifted(grid)
+    assert windows.shape == (16, 3, 20, 16)
+    starts = [divmod(int(window[0, 0, 0]), 20) for window in windows]
+    assert {y for y, _ in starts[:4]} == {x for _, x in starts[:4]} == {0, 1, 2, 3}
+    assert len(set(starts)) == 16
+    assert (windows[5, 1] == grid[5, 1, starts[5][0] :][:20, starts[5][1] :][:, :16]).all()
+
+
+def test_shifted_loss_takes_the_same_window_of_both_pictures() -> None:
+    torch.manual_seed(0)
+    vgg = VggFeatures(VggLayer.VGG22)
+    hr = torch.rand(4, 3, 24, 24) * 2 - 1
+    loss = generator_loss(hr, hr, torch.zeros(4, 1), vgg, LossRecipe(vgg_shifts=True))
+    assert loss.vgg_loss.item() == 0
+    other = generator_loss(hr.flip(0), hr, torch.zeros(4, 1), vgg, LossRecipe(vgg_shifts=True))
+    difference = vgg(shifted(hr.flip(0))) - vgg(shifted(hr))
+    assert other.vgg_loss.item() == pytest.approx((difference**2).mean().item(), rel=1e-5)
 
 
 def test_vgg_takes_the_generators_range_to_imagenets() -> None:
