@@ -26,7 +26,7 @@ from sr_train.atomic_file import atomic_file
 from sr_train.errors import CheckpointError, UsageError
 from sr_train.generator import Generator, GeneratorConfig
 
-__all__ = ["CheckpointInfo", "load_checkpoint", "save_checkpoint"]
+__all__ = ["CheckpointInfo", "is_checkpoint", "load_checkpoint", "save_checkpoint"]
 
 FORMAT_VERSION = "1"
 ARCHITECTURE = "srresnet"
@@ -84,6 +84,15 @@ def load_checkpoint(path: Path) -> tuple[Generator, CheckpointInfo]:
     _check_layout(path, expected=generator.state_dict(), found=weights)
     generator.load_state_dict(weights)
     return generator.eval(), info
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether the file says that it is a checkpoint of this project; False too where it cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("arch") == ARCHITECTURE
+    except (SafetensorError, OSError):
+        return False
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

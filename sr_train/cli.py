@@ -188,19 +188,23 @@ def _fetch(options: argparse.Namespace) -> int:
 
 def _convert(options: argparse.Namespace) -> int:
     from sr_train.checkpoint import CheckpointInfo, save_checkpoint
-    from sr_train.convert import convert
+    from sr_train.convert import convert, convert_own, halved
     from sr_train.errors import UsageError
     from sr_train.state import save_safely
 
     target: Path = options.output or options.file.with_suffix(".safetensors")
     if target.suffix != ".safetensors" or target.resolve() == options.file.resolve():
         raise UsageError(f"{target}: name another file that ends in .safetensors with --output")
-    converted = convert(options.file)
+    own = convert_own(options.file)
+    if own and not options.half:
+        raise UsageError(f"{options.file}: is a checkpoint of sr-train already; --half stores it in half the size")
+    converted = own or convert(options.file)
     if converted.note:
         _note(f"warning: {converted.note}")
     origin = {"origin": f"converted from {options.file.name} ({converted.layout})"}
-    info = CheckpointInfo(options.stage, 0, origin)
-    save_safely(target, lambda path: save_checkpoint(path, converted.generator, info))
+    info = converted.info or CheckpointInfo(options.stage, 0, origin)
+    generator = halved(converted.generator) if options.half else converted.generator
+    save_safely(target, lambda path: save_checkpoint(path, generator, info))
     print(f"{target}: {converted.layout}, {converted.generator.config}")
     return DONE
 
@@ -281,11 +285,14 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     fetching.add_argument("--keep", action="store_true", help="keep the archives once they are unpacked")
     fetching.set_defaults(command=_fetch)
 
-    converting = commands.add_parser("convert", help="import a generator of leftthomas or Lornatang/SRGAN-PyTorch")
+    converting = commands.add_parser(
+        "convert", help="import a generator of leftthomas or Lornatang/SRGAN-PyTorch; halve a checkpoint"
+    )
     add = converting.add_argument
     add("file", type=Path, metavar="FILE", help=".pth or .safetensors")
     add("-o", "--output", type=Path, metavar="FILE", help="the checkpoint (FILE.safetensors)")
-    add("--stage", choices=("srresnet", "srgan"), default="srgan", help="that it comes from (srgan)")
+    add("--stage", choices=("srresnet", "srgan"), default="srgan", help="that a foreign one comes from (srgan)")
+    add("--half", action="store_true", help="store the weights in 16 bits: half the size, nearly the same pictures")
     converting.set_defaults(command=_convert)
 
 

@@ -1,4 +1,6 @@
-"""Generators that other projects publish, as checkpoints of ours: names changed, values kept or folded exactly.
+"""Generators that other projects publish, and our own in half the size, as checkpoints of ours.
+
+Names are changed, values kept or folded exactly:
 
 Lornatang/SRGAN-PyTorch   the same network with an output in [0, 1]: 2 y - 1 goes into the tail; exact
 leftthomas/SRGAN          the same network with biases before BatchNorm, which go into its mean; exact up to its
@@ -8,6 +10,7 @@ BasicSR's MSRResNet       another network (no BatchNorm, no sum over the body, 3
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,11 +19,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sr_train.checkpoint import CheckpointInfo, is_checkpoint, load_checkpoint
 from sr_train.errors import ConvertError, UsageError
 from sr_train.generator import Generator, GeneratorConfig
 from sr_train.weights import read_weights
 
-__all__ = ["Converted", "convert"]
+__all__ = ["Converted", "convert", "convert_own", "halved"]
 
 MAX_NAMED_KEYS = 12
 LORNATANG_SEQUENCE = {"0": "conv1", "1": "bn1", "2": "act", "3": "conv2", "4": "bn2"}  # of its residual blocks
@@ -37,6 +41,7 @@ class Converted:
     generator: Generator
     layout: str  # whose
     note: str = ""  # what is not the same, for the user; empty: the pictures are
+    info: CheckpointInfo | None = None  # what a checkpoint of ours said of itself
 
 
 def convert(path: Path) -> Converted:
@@ -58,6 +63,26 @@ def convert(path: Path) -> Converted:
         f"{path}: has no known layout; known are leftthomas/SRGAN and Lornatang/SRGAN-PyTorch. "
         f"Its keys: {_listed(weights)}"
     )
+
+
+def convert_own(path: Path) -> Converted | None:
+    """A checkpoint of ours with what its header says, None where `path` is none. Raises CheckpointError."""
+    if not is_checkpoint(path):
+        return None
+    generator, info = load_checkpoint(path)
+    return Converted(generator, "sr-train", info=info)
+
+
+def halved(generator: Generator) -> Generator:
+    """The generator with float16 weights, for storing: `load_checkpoint` computes in float32 with them.
+
+    Raises ConvertError for weights beyond float16's range, 65504.
+    """
+    half = copy.deepcopy(generator).half()
+    beyond = [name for name, tensor in half.state_dict().items() if not torch.isfinite(tensor).all()]
+    if beyond:
+        raise ConvertError(f"these weights are too large for 16 bits: {_listed(beyond)}; convert without --half")
+    return half
 
 
 def _build(path: Path, renamed: Mapping[str, Tensor], layout: str) -> Converted:

@@ -161,6 +161,12 @@ def test_pack_and_convert_say_what_they_made(capsys: pytest.CaptureFixture[str],
     code, _, errors = _call(capsys, "convert", tmp_path / "foreign.pth")
     assert code == 2 and "weight" in errors
     _one_sentence(errors)
+    save_checkpoint(tmp_path / "own.safetensors", Generator(GeneratorConfig(channels=8, blocks=1)))
+    code, _, errors = _call(capsys, "convert", tmp_path / "own.safetensors", "-o", tmp_path / "half.safetensors")
+    assert code == 2 and "--half" in errors
+    arguments = ("convert", "--half", tmp_path / "own.safetensors", "-o", tmp_path / "half.safetensors")
+    code, said, _ = _call(capsys, *arguments)
+    assert code == 0 and "half.safetensors" in said
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM there")

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sr_train.convert import convert
+from sr_train.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from sr_train.convert import convert, convert_own, halved
 from sr_train.errors import ConvertError, WeightsError
+from sr_train.generator import GeneratorConfig, random_generator
 
 
 class LornatangBlock(nn.Module):
@@ -207,3 +209,26 @@ def test_files_with_more_than_tensors_are_never_run(tmp_path: Path) -> None:
     torch.save(Leftthomas(), tmp_path / "whole.pth")  # a pickled module: code, not weights
     with pytest.raises(WeightsError, match="state_dict"):
         convert(tmp_path / "whole.pth")
+
+
+def test_half_stores_a_checkpoint_in_half_the_size_with_its_header(tmp_path: Path) -> None:
+    generator = random_generator(GeneratorConfig(channels=16, blocks=2), seed=1)
+    save_checkpoint(tmp_path / "whole.safetensors", generator, CheckpointInfo("srresnet", 7, {"data": "mine"}))
+    own = convert_own(tmp_path / "whole.safetensors")
+    assert own and own.info
+    save_checkpoint(tmp_path / "half.safetensors", halved(own.generator), own.info)
+
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("whole", "half")]
+    read, info = load_checkpoint(tmp_path / "half.safetensors")
+    picture = torch.rand(1, 3, 12, 12)
+    assert sizes[1] < 0.6 * sizes[0]
+    assert (info.stage, info.step, info.origin["data"]) == ("srresnet", 7, "mine")
+    torch.testing.assert_close(read(picture), generator(picture), atol=5e-3, rtol=5e-3)
+
+
+def test_half_refuses_weights_that_16_bits_cannot_hold() -> None:
+    generator = random_generator(GeneratorConfig(channels=16, blocks=2), seed=1)
+    with torch.no_grad():
+        generator.tail.weight[0, 0, 0, 0] = 1e6
+    with pytest.raises(ConvertError, match=r"tail\.weight; convert without --half"):
+        halved(generator)
