@@ -35,15 +35,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             options = parse_options(arguments)
             import sr_batch.run  # noqa: F401 - the heavy part
         sys.exit(_exit_code(options))
-    except KeyboardInterrupt:
-        print("interrupted; what is finished stays, and the same command goes on from there", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        _tell_end("interrupted", interrupt)
         sys.exit(INTERRUPTED)
-    except Terminated:
-        print("terminated; what is finished stays, and the same command goes on from there", file=sys.stderr)
+    except Terminated as interrupt:
+        _tell_end("terminated", interrupt)
         sys.exit(TERMINATED)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output is gone
         sys.exit(SOME_FAILED)
+
+
+def _tell_end(how: str, interrupt: BaseException) -> None:
+    """Its notes say how far a video came."""
+    for note in getattr(interrupt, "__notes__", ()):
+        print("".join(c if c.isprintable() else "?" for c in note), file=sys.stderr)
+    print(f"{how}; what is finished stays, and the same command goes on from there", file=sys.stderr)
 
 
 def _exit_code(options: Options) -> int:

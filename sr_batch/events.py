@@ -48,6 +48,8 @@ class Summary:
     result_pixels: int = 0
     tiles: Counts = field(default_factory=Counts)  # what the engine did for them
     seconds: float = 0.0
+    frames: int = 0  # of the videos done, without those of earlier runs
+    video_seconds: float = 0.0  # of `seconds`: that these frames took
 
 
 class Events(Protocol):

@@ -77,7 +77,7 @@ class Recorder:
             **facts | ({"precision": DEEP_PRECISION} if done.deep else {}),
             seconds=round(seconds, 3),
             warnings=list(done.warnings),
-            **({} if done.video is None else _video_facts(done.video)),
+            **({} if done.video is None else _video_facts(done.video, seconds)),
         )
         self._inner.finished(job, done)
 
@@ -96,10 +96,11 @@ class Recorder:
             take({"event": event, **values})
 
 
-def _video_facts(video: VideoDone) -> Record:
+def _video_facts(video: VideoDone, seconds: float) -> Record:
     verified = video.verified
     return {
         "frames": video.frames,
+        "frames_per_second": round((video.frames - video.resumed) / seconds, 3) if seconds else 0.0,
         "frames_repeated": video.repeated,
         "frames_damaged": video.damaged,
         "frames_resumed": video.resumed,
@@ -123,6 +124,8 @@ def summary_record(summary: Summary) -> Record:
         "result_pixels": summary.result_pixels,
         "tiles": asdict(summary.tiles),
         "seconds": round(summary.seconds, 3),
+        "frames": summary.frames,
+        "video_seconds": round(summary.video_seconds, 3),
     }
 
 

@@ -276,6 +276,8 @@ def _summary_line(summary: Summary) -> str:
     parts += [f"{summary.left_alone} large enough"] if summary.left_alone else []
     parts += [f"{len(summary.failures)} failed"] if summary.failures else []
     speed = summary.pixels / summary.seconds / MEGA if summary.seconds else 0.0
+    if summary.frames:
+        parts += [f"{summary.frames} frames of video ({summary.frames / summary.video_seconds:.2f} frames/s)"]
     parts += [f"{summary.tiles.reused} tiles reused"] if summary.tiles.reused else []
     parts += [f"{summary.tiles.redone} tiles done again in fp32"] if summary.tiles.redone else []
     return f"{', '.join(parts)}: {summary.pixels / MEGA:.2f} MP in {summary.seconds:.1f} s ({speed:.3f} MP/s)"

@@ -82,9 +82,12 @@ def _upscale(
         if journal is not None:
             journal.add_done(job, stamp, content, complete)
 
+    begun = time.monotonic()
     done = upscale_video(job.source, job.target, network, settings, content, progress, keep, facts)
+    summary.video_seconds += time.monotonic() - begun
     summary.done += 1
     computed = done.frames - done.resumed
+    summary.frames += computed
     summary.pixels += computed * size.pixels
     summary.result_pixels += computed * size.times(settings.scale).pixels
     events.finished(job, Done(size, size.times(settings.scale), facts.picture.deep, done.warnings, video=done))

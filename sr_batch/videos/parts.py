@@ -21,7 +21,7 @@ from typing import IO
 from sr_batch.errors import UnwritableVideo, VideoError
 from sr_batch.journal import lock
 
-__all__ = ["Part", "Parts", "open_parts", "parts_folder", "remove_parts"]
+__all__ = ["Part", "Parts", "open_parts", "parts_folder", "remove_parts", "saying_what_is_kept"]
 
 VERSION = 1
 JOURNAL = "parts.jsonl"
@@ -112,6 +112,21 @@ def open_parts(target: Path, key: str) -> Iterator[Parts]:
         except OSError as error:
             raise UnwritableVideo(f"the folder {folder} cannot be written ({error.strerror})") from error
         yield Parts(folder, journal, found)
+
+
+@contextmanager
+def saying_what_is_kept(parts: Parts, name: str, frames: int) -> Iterator[None]:
+    """Adds a note to an interrupt that passes through the block (Ctrl-C, SIGTERM): how far this video's parts go."""
+    try:
+        yield
+    except Exception:  # says for itself what to do
+        raise
+    except BaseException as interrupt:
+        kept = (
+            f"frames 1 to {parts.frames} of {frames} are kept" if parts.frames else f"none of {frames} frames is kept"
+        )
+        interrupt.add_note(f"{name}: {kept}; the same command goes on at frame {parts.frames + 1}")
+        raise
 
 
 def sha256_of(path: Path) -> str:

@@ -38,7 +38,7 @@ from sr_batch.videos.inference import Network, upscale_frames
 from sr_batch.videos.inspecting import VideoFacts, inspect_video
 from sr_batch.videos.joining import Excerpt, join
 from sr_batch.videos.part_writer import PartWriter, writing
-from sr_batch.videos.parts import Parts, open_parts, remove_parts
+from sr_batch.videos.parts import Parts, open_parts, remove_parts, saying_what_is_kept
 from sr_batch.videos.picture import Picture
 from sr_batch.videos.source import open_video
 from sr_batch.videos.timeline import Placing
@@ -128,7 +128,10 @@ def upscale_video(
         raise UnreadableVideo(f"{facts.timeline.warnings[0]}; --on-bad-frame repeat takes what is there")
     plan = _plan(facts, settings, target)
     job = _Job(source, facts, plan, settings)
-    with open_parts(target, _key(content, network.key, plan, settings)) as parts:
+    with (
+        open_parts(target, _key(content, network.key, plan, settings)) as parts,
+        saying_what_is_kept(parts, source.name, len(job.wanted)),
+    ):
         resumed = parts.frames
         _make_parts(job, network, parts, target, progress)
         with open_video(source) as container:

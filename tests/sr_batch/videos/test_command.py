@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -55,10 +58,36 @@ def test_a_folder_of_photos_and_videos(tmp_path: Path, usual: list[object], caps
     assert (film["frames"], film["result_width"], film["result_height"]) == (6, 256, 96)
     assert film["verified"]["frames"] == 6
     assert film["verified"]["streams_copied"] == 1
+    assert json.loads((tmp_path / "run.json").read_text())["summary"]["frames"] == 12
     assert run(folder, *usual) == 1
     assert "0 done, 3 already there, 1 failed" in capsys.readouterr().err
     assert run(folder, *usual, "--crf", "30") == 1  # another option: the videos are made again, the photo is not
     assert "2 done, 1 already there" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+def test_ctrl_c_says_which_frames_are_kept_and_the_same_command_goes_on(tmp_path: Path, usual: list[object]) -> None:
+    source = write_film(tmp_path / "film.mp4", Film(range(0, 120 * 512, 512), size=(24, 64)))
+    command = [sys.executable, "-m", "sr_batch.cli", source, *usual, "--json"]
+    with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while json.loads(process.stdout.readline()).get("frame") != 5:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    found = re.search(
+        r"^film\.mp4: frames 1 to (\d+) of 120 are kept; the same command goes on at frame (\d+)$", said, re.M
+    )
+    assert found, said
+    kept = int(found[1])
+    assert 5 <= kept == int(found[2]) - 1
+    assert run(source, *usual, "--report", tmp_path / "run.json") == 0
+    report = json.loads((tmp_path / "run.json").read_text())
+    assert report["files"][0]["frames_resumed"] == kept
+    assert report["files"][0]["frames_per_second"] > 0
+    assert report["summary"]["frames"] == 120 - kept
+    assert 0 < report["summary"]["video_seconds"] <= report["summary"]["seconds"]
 
 
 def test_deep_video_goes_through_the_deep_door(tmp_path: Path, usual: list[object]) -> None:
