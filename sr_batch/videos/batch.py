@@ -18,7 +18,7 @@ from sr_batch.targets import ready_folder
 from sr_batch.videos.inference import Network
 from sr_batch.videos.inspecting import VideoFacts, inspect_video
 from sr_batch.videos.preview import preview_video
-from sr_batch.videos.upscaling import VideoSettings, upscale_video
+from sr_batch.videos.upscaling import MakeParts, VideoSettings, upscale_video
 from sr_train.errors import SRError
 
 __all__ = ["run_videos"]
@@ -34,6 +34,7 @@ def run_videos(
     *,
     overwrite: bool = False,
     previews: int = 0,
+    make_parts: MakeParts | None = None,
 ) -> None:
     """Upscale every job's video, filling in `summary` as it goes.
 
@@ -47,7 +48,7 @@ def run_videos(
                 if previews:
                     _preview(job, network, settings, events, summary, previews)
                 else:
-                    _upscale(job, network, settings, events, summary, journals)
+                    _upscale(job, network, settings, events, summary, journals, make_parts)
             except Exception as error:  # whatever it is, the other videos are done
                 _fail(job, error, events, summary, journals)
     finally:
@@ -61,6 +62,7 @@ def _upscale(
     events: Events,
     summary: Summary,
     journals: Journals,
+    make_parts: MakeParts | None,
 ) -> None:
     facts = inspect_video(job.source, settings.stream)
     size = _size(facts)
@@ -68,22 +70,22 @@ def _upscale(
     journal = journals.of(job)
     stamp, content = fingerprint(job.source)
     ready_folder(job)
-    known = 0
+    known: int | None = None
 
     def progress(done: int, total: int) -> None:
         nonlocal known
         if done:
             events.frame(job, done, total)
-        if done == known + 1:  # not those of an earlier run
-            events.advanced(size.pixels)
-        known = done
+        if known is not None and done > known:  # not those of an earlier run
+            events.advanced((done - known) * size.pixels)
+        known = max(done, known or 0)
 
     def keep(complete: Path) -> None:
         if journal is not None:
             journal.add_done(job, stamp, content, complete)
 
     begun = time.monotonic()
-    done = upscale_video(job.source, job.target, network, settings, content, progress, keep, facts)
+    done = upscale_video(job.source, job.target, network, settings, content, progress, keep, facts, make_parts)
     summary.video_seconds += time.monotonic() - begun
     summary.done += 1
     computed = done.frames - done.resumed

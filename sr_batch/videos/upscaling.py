@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,14 +40,23 @@ from sr_batch.videos.inference import Network, upscale_frames
 from sr_batch.videos.inspecting import VideoFacts, inspect_video
 from sr_batch.videos.joining import Excerpt, join
 from sr_batch.videos.part_writer import PartWriter, writing
-from sr_batch.videos.parts import Parts, open_parts, remove_parts, saying_what_is_kept
+from sr_batch.videos.parts import Part, Parts, open_parts, remove_parts, saying_what_is_kept
 from sr_batch.videos.picture import Picture
 from sr_batch.videos.source import open_video
 from sr_batch.videos.timeline import Placing
 from sr_batch.videos.verifying import Verified, verify
 from sr_train.atomic_file import atomic_file
 
-__all__ = ["PartRule", "VideoDone", "VideoSettings", "upscale_video"]
+__all__ = [
+    "MakeParts",
+    "PartRule",
+    "Progress",
+    "VideoDone",
+    "VideoSettings",
+    "VideoTask",
+    "make_segment",
+    "upscale_video",
+]
 
 Pixels = NDArray[Any]
 ROOM = 1  # frames that wait between two stages: a large one takes tens of megabytes at each
@@ -103,6 +114,8 @@ class VideoDone:
 
 
 Progress = Callable[[int, int], None]  # (frames done, of how many)
+# Makes the parts that are missing, in order, and adds them. Returns how many of their frames an earlier run had made.
+MakeParts = Callable[["VideoTask", Parts, Progress], int]
 
 
 def upscale_video(
@@ -114,12 +127,14 @@ def upscale_video(
     progress: Progress = lambda _done, _total: None,
     before_rename: Callable[[Path], None] = lambda _: None,
     facts: VideoFacts | None = None,
+    make_parts: MakeParts | None = None,
 ) -> VideoDone:
     """Upscale `source`, whose content's sha256 is `content`, to `target`, whose suffix says the container.
 
     `progress` is told how many frames are done, of how many; first, how many an earlier run had finished.
-    `before_rename` gets the complete, verified file. `facts`: of inspect_video, where they are known. Raises
-    VideoError, and what the network raises; finished parts stay, whatever is raised.
+    `before_rename` gets the complete, verified file. `facts`: of inspect_video, where they are known. `make_parts`
+    makes the parts that are missing; without it the network does, here. Raises VideoError, and what the network
+    raises; finished parts stay, whatever is raised.
     """
     facts = facts or inspect_video(source, settings.stream)
     if facts.picture.interlaced and settings.deinterlace is Deinterlace.REFUSE:
@@ -127,13 +142,16 @@ def upscale_video(
     if facts.timeline.warnings and settings.on_bad_frame is OnBadFrame.FAIL:
         raise UnreadableVideo(f"{facts.timeline.warnings[0]}; --on-bad-frame repeat takes what is there")
     plan = _plan(facts, settings, target)
-    job = _Job(source, facts, plan, settings)
+    job = VideoTask(source, facts, plan, settings)
     with (
         open_parts(target, _key(content, network.key, plan, settings)) as parts,
         saying_what_is_kept(parts, source.name, len(job.wanted)),
     ):
         resumed = parts.frames
-        _make_parts(job, network, parts, target, progress)
+        if make_parts is not None:
+            resumed += make_parts(job, parts, progress)
+        else:
+            _make_parts(job, network, parts, target, progress)
         with open_video(source) as container:
             carrying = plan_carrying(container, container.streams[facts.stream], MUXERS[target.suffix.lower()])
         with writing(target), atomic_file(target, sweep=False) as partial:
@@ -159,17 +177,71 @@ def upscale_video(
     return VideoDone(verified.frames, repeated, damaged, resumed, verified, warnings)
 
 
+def make_segment(
+    task: VideoTask, network: Network, frames: range, file: Path, progress: Progress = lambda _done, _total: None
+) -> Part:
+    """These frames of the result (numbered from its first one) as one part, in `file`.
+
+    For work that is shared: other frames are others' affair. Where the frames have no places before they are decoded
+    (Placing.FREE), they must be all. Raises what upscale_video raises; then there is no file.
+    """
+    rule = PartRule(max(1, len(frames)), max(1, len(frames)), math.inf)
+    stop = None
+    if task.facts.timeline.placing is Placing.FREE:
+        rule = PartRule(sys.maxsize, sys.maxsize, math.inf)
+    else:
+        stop = frames.stop
+    alone = replace(task, settings=replace(task.settings, part=rule), stop=stop)
+    sink = _OnePart(file, frames.start)
+    try:
+        _make_parts(alone, network, sink, file, progress)
+        if sink.part is None:
+            raise UnreadableVideo(f"has no frame from number {frames.start} on that can be decoded")
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
+    return sink.part
+
+
+class PartSink(Protocol):
+    """Where finished parts go; see Parts."""
+
+    @property
+    def frames(self) -> int: ...
+
+    def next_file(self, suffix: str) -> Path: ...
+
+    def add(self, part: Part) -> None: ...
+
+
+class _OnePart:
+    """A PartSink for one part."""
+
+    def __init__(self, file: Path, first: int) -> None:
+        self._file, self.frames = file, first
+        self.part: Part | None = None
+
+    def next_file(self, _suffix: str) -> Path:
+        return self._file
+
+    def add(self, part: Part) -> None:
+        self.part, self.frames = part, part.stop
+
+
 @dataclass(frozen=True)
-class _Job:
+class VideoTask:
+    """A video, and all that is decided about it."""
+
     source: Path
     facts: VideoFacts
     plan: EncoderPlan
     settings: VideoSettings
+    stop: int | None = None  # of the result's frames, the first one that is not made; None: all are
 
     @property
     def wanted(self) -> range:
         """Places on the timeline."""
-        return self.facts.timeline.frames_between(self.settings.start, self.settings.end)
+        return self.facts.timeline.frames_between(self.settings.start, self.settings.end)[: self.stop]
 
     @property
     def excerpt(self) -> Excerpt | None:
@@ -181,6 +253,9 @@ class _Job:
             raise UnreadableVideo(f"has no frame in the range; it is {float(timeline.seconds()):.2f} s long")
         end = int(timeline.pts[wanted.stop]) * timeline.time_base if wanted.stop < len(timeline) else None
         return Excerpt(int(timeline.pts[wanted.start]) * timeline.time_base, end)
+
+
+_Job = VideoTask
 
 
 def _plan(facts: VideoFacts, settings: VideoSettings, target: Path) -> EncoderPlan:
@@ -219,7 +294,7 @@ def _bad_frames(repeated: int, damaged: int) -> list[str]:
     return said + ([f"{damaged} frames are damaged; they show what could be decoded"] if damaged else [])
 
 
-def _make_parts(job: _Job, network: Network, parts: Parts, target: Path, progress: Progress) -> None:
+def _make_parts(job: _Job, network: Network, parts: PartSink, target: Path, progress: Progress) -> None:
     """All frames that are not in finished parts yet."""
     picture, wanted = job.facts.picture, job.wanted
     done, total = parts.frames, len(job.wanted)
@@ -312,7 +387,7 @@ def _equal(one: Raster, other: Raster) -> bool:
     return True
 
 
-def _encode(items: Iterator[_Upscaled], job: _Job, parts: Parts, target: Path, trace: Trace) -> None:
+def _encode(items: Iterator[_Upscaled], job: _Job, parts: PartSink, target: Path, trace: Trace) -> None:
     """In a thread: frames into parts. A part that is begun is finished when the frames end, however they end."""
     rule, writer, begun = job.settings.part, None, 0.0
     suffix = target.suffix.lower()
@@ -330,7 +405,7 @@ def _encode(items: Iterator[_Upscaled], job: _Job, parts: Parts, target: Path, t
         _add(parts, writer, target)
 
 
-def _add(parts: Parts, writer: PartWriter, target: Path) -> None:
+def _add(parts: PartSink, writer: PartWriter, target: Path) -> None:
     part = writer.finish()
     with writing(target):
         parts.add(part)
