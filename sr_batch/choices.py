@@ -15,6 +15,7 @@ from sr_export.model import Model, find_model
 from sr_train.errors import UsageError
 
 if TYPE_CHECKING:
+    from sr_batch.tuned import Tuned
     from sr_batch.videos.upscaling import VideoSettings
     from sr_export.engines.base import Traits
     from sr_export.onnx_file import OnnxFacts
@@ -46,13 +47,12 @@ def chosen_model(options: Options, say: Callable[[str], None]) -> Model:
     return blended_model(*find_ends(options.strength_base or BASE, top), options.strength, say)
 
 
-def chosen_video_settings(options: Options, traits: Traits, halo: int) -> VideoSettings:
+def chosen_video_settings(options: Options, photos: Settings) -> VideoSettings:
     from sr_batch.videos.deinterlacing import Deinterlace
     from sr_batch.videos.encoding import EncodingOptions, Hardware
     from sr_batch.videos.frames import OnBadFrame
     from sr_batch.videos.upscaling import VideoSettings
 
-    photos = chosen_settings(options, traits, halo)
     start, end = options.range
     return VideoSettings(
         scale=photos.scale,
@@ -108,23 +108,25 @@ def chosen_halo(wanted: str | int, facts: OnnxFacts) -> int:
     return halo
 
 
-def chosen_shape(options: Options, halo: int) -> BatchShape:
+def chosen_shape(options: Options, halo: int, tuned: Tuned | None = None) -> BatchShape:
     """The largest batch and window that will come, for engines that are built for one."""
     from sr_export.shape import BatchShape
 
-    side = options.tile or max(FIXED_TILE, 4 * halo)
-    return BatchShape(options.batch, side, side)
+    side = options.tile or (tuned.tile if tuned else max(FIXED_TILE, 4 * halo))
+    return BatchShape(options.batch or (tuned.batch if tuned else 1), side, side)
 
 
-def chosen_settings(options: Options, traits: Traits, halo: int) -> Settings:
+def chosen_settings(options: Options, traits: Traits, halo: int, tuned: Tuned | None = None) -> Settings:
+    """`tuned`: what --tune found for this engine; None: the engine's own tile and one tile at a time."""
     load, save = options.jobs
+    best = max(tuned.tile if tuned else traits.tile, 4 * halo)
     return Settings(
         scale=traits.scale,
         # An engine of one tile size was opened for what was asked, or for less where memory was short.
-        tile=traits.tile if traits.fixed_tile else options.tile or max(traits.tile, 4 * halo),
+        tile=traits.tile if traits.fixed_tile else options.tile or best,
         halo=halo,
         sizes=chosen_sizes(options),
-        batch=options.batch,
+        batch=options.batch or (tuned.batch if tuned else 1),
         read=ReadOptions(IccChoice(options.icc), options.strip, int(options.max_pixels * MEGA), options.clip),
         write=WriteOptions(options.quality, PngLevel(options.png_level)),
         alpha=AlphaChoice(options.alpha),

@@ -60,7 +60,8 @@ class Options:
     device: str
     tile: int  # LR pixels; 0: auto
     halo: str | int  # "auto", "exact", or LR pixels
-    batch: int  # tiles
+    batch: int  # tiles; 0: auto
+    tune: bool
     compile: bool
     jobs: tuple[int, int]  # decoding and encoding threads
     cluster: str | None  # address of a Ray cluster
@@ -156,12 +157,13 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
     add("--engine", choices=ENGINES, default="auto", help="what computes (auto: the best that is here)")
     add("--precision", choices=PRECISIONS, default="auto", help="auto: the fastest that gives fp32's pictures")
     add("-g", "--device", "--devices", default="auto", metavar="DEVICE",
-        help="auto, cpu (-1), mps, cuda, cuda:N, N; several GPUs as 0,1 or all")  # fmt: skip
+        help="auto, cpu (-1), mps, cuda, cuda:N, N; several GPUs as 0,1 or all; cpu,cpu: two engines")  # fmt: skip
     add(
         "-t", "--tile", type=_tile, default=0, metavar="auto|N", help="longest side of a tile, halo included, in pixels"
     )
     add("--halo", type=_halo, default="auto", metavar="auto|exact|N", help="auto: errors stay below half a grey level")
-    add("--batch", type=_positive, default=1, metavar="N", help="tiles in one engine call (1)")
+    add("--batch", type=_batch, default=0, metavar="auto|N", help="tiles in one engine call (auto)")
+    add("--tune", action="store_true", help="measure for a minute what runs fastest here, and keep it for auto")
     add("--compile", action="store_true", help="engine torch: torch.compile it (slow start; needs a C++ compiler)")
     add("-j", "--jobs", type=_jobs, default=(1, 2), metavar="N|LOAD:PROC:SAVE", help="threads that decode and encode")
     add(
@@ -263,6 +265,10 @@ def _positive(text: str) -> int:
 def _tile(text: str) -> int:
     """0 means auto, as other upscalers have it."""
     return 0 if text == "auto" else _whole(text)
+
+
+def _batch(text: str) -> int:
+    return 0 if text == "auto" else _positive(text)
 
 
 def _halo(text: str) -> str | int:

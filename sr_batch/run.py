@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from sr_batch.choices import (
     MEGA,
@@ -16,7 +16,6 @@ from sr_batch.choices import (
     chosen_model,
     chosen_naming,
     chosen_settings,
-    chosen_shape,
     chosen_sizes,
     chosen_video_settings,
 )
@@ -31,6 +30,7 @@ from sr_batch.forecast import Forecast
 from sr_batch.guard import Guard
 from sr_batch.inputs import expand_patterns, read_list
 from sr_batch.journal import Journals, State, open_journals
+from sr_batch.opening import Opening, refuse_early
 from sr_batch.options import Options
 from sr_batch.page import open_page
 from sr_batch.photos import use_own_limits
@@ -38,18 +38,16 @@ from sr_batch.pipeline import Settings, run_batch
 from sr_batch.progress import reporter
 from sr_batch.report import Record, Recorder, open_report, summary_record, write_line
 from sr_batch.trace import NO_TRACE, Trace, open_trace
-from sr_export.engines import EngineName, Precision, open_engine, refuse_what_is_not_built
 from sr_export.model import prepare
 from sr_train.errors import UsageError
 
 if TYPE_CHECKING:
-    from sr_export.engines.base import Engine, Traits
+    from sr_export.engines.base import Traits
     from sr_export.model import Prepared
 
 __all__ = ["run"]
 
 Say = Callable[[str], None]  # a line for people
-Auto = Literal["auto"]
 
 
 def run(options: Options, say: Say, out: TextIO) -> bool:
@@ -59,16 +57,19 @@ def run(options: Options, say: Say, out: TextIO) -> bool:
     usage, a model or an engine that cannot be used. Interrupts pass through; finished files stay.
     """
     inputs, listed = expand_patterns([*options.inputs, *options.more_inputs]), _listed(options)
-    if not inputs and not listed:
+    if not inputs and not listed and not options.tune:
         raise UsageError("no input given; name a photo or a folder of photos, or see sr-batch --help")
     check_inputs(inputs)
     if options.profile is not None and options.cluster is not None:
         raise UsageError("--profile sees this machine only, and --cluster works on others; leave one of them out")
     use_own_limits()
-    engine_name: EngineName | Auto = EngineName(options.engine) if options.engine != "auto" else "auto"
-    precision: Precision | Auto = Precision(options.precision) if options.precision != "auto" else "auto"
-    refuse_what_is_not_built(engine_name, precision)
+    refuse_early(options)
     prepared = prepare(chosen_model(options, say), say)
+    if options.tune:
+        opening = Opening(options, prepared, chosen_halo(options.halo, prepared.facts), say)
+        (say if options.json else out.write)(opening.tune())
+        if not inputs and not listed:
+            return True
     work = find_jobs(inputs, chosen_naming(options, prepared.facts.scale), listed)
     _tell_about(work, say, verbose=options.verbose)
     _check_for_videos(options, work, prepared.facts.scale)
@@ -78,44 +79,15 @@ def run(options: Options, say: Say, out: TextIO) -> bool:
             work, sizes, prepared.facts.scale, max_pixels, out, overwrite=options.overwrite, stream=options.stream
         )
     halo = chosen_halo(options.halo, prepared.facts)
-    open_here = partial(
-        open_engine,
-        device=options.device,
-        shape=chosen_shape(options, halo),
-        say=say,
-        compiled=options.compile,
-    )
-    engine = open_here(
-        _form_to_run(prepared, engine_name, precision, options, open_here, say),
-        engine_name,
-        precision,
-        explain=(lambda reason: say(f"not taken: {reason}")) if options.verbose else (lambda _: None),
-    )
-    with Doors(engine, lambda: open_here(prepare(prepared.model, say, "deep"), engine.traits.name)) as doors:
-        settings = chosen_settings(options, engine.traits, halo)
-        summary = _upscale(_Batch(options, work, prepared, engine.traits, doors, settings), say, out)
+    ready = Opening(options, prepared, halo, say).open()
+    with Doors(ready.engine, ready.open_deep) as doors:
+        settings = chosen_settings(options, ready.engine.traits, halo, ready.tuned)
+        summary = _upscale(_Batch(options, work, prepared, ready.engine.traits, doors, settings), say, out)
     if summary.not_ours:
         say(f"note: {summary.not_ours} of those already there are not this tool's, or were changed; --overwrite redoes")
     for folder in work.result_folders if summary.done else ():
         say(f"results are in {folder}")
     return not summary.failures
-
-
-def _form_to_run(
-    prepared: Prepared,
-    engine: EngineName | Auto,
-    precision: Precision | Auto,
-    options: Options,
-    open_here: Callable[..., Engine],
-    say: Say,
-) -> Prepared:
-    """The model itself, or its INT8 form where that is asked for: made, judged and cached on first use."""
-    if precision is not Precision.INT8:
-        return prepared
-    from calib.int8 import require_int8, target_for
-
-    target = target_for(engine, options.device)
-    return require_int8(prepared, target, lambda form, how: open_here(form, engine, how), say)
 
 
 def _listed(options: Options) -> list[str]:
@@ -207,7 +179,7 @@ def _run_jobs(batch: _Batch, guard: Guard, trace: Trace, summary: Summary, out: 
     options, work, settings = batch.options, batch.work, batch.settings
     key = settings.key(batch.prepared.model.sha256, batch.traits.precision)
     stream = partial(batch.doors.stream, watch=trace.watch)
-    video_settings = chosen_video_settings(options, batch.traits, settings.halo)
+    video_settings = chosen_video_settings(options, settings)
     with ExitStack() as stack:
         journals = stack.enter_context(
             open_journals(work.roots, key, video_settings.key(batch.model_key), retry_failed=options.retry_failed)

@@ -19,7 +19,7 @@ from sr_export.errors import CacheError
 from sr_train.atomic_file import atomic_file
 from sr_train.errors import SRError
 
-__all__ = ["cache_folder", "derived_file", "sha256_of"]
+__all__ = ["cache_folder", "derived_file", "find_derived", "sha256_of"]
 
 CACHE_VARIABLE = "SR_TOOLKIT_CACHE"  # environment variable that moves the cache folder
 Recipe = Mapping[str, str | int | float | None]
@@ -37,16 +37,26 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def derived_file(stem: str, suffix: str, recipe: Recipe, build: Callable[[Path], None]) -> Path:
-    """The cached file for `recipe`, built by `build(path)` if there is no valid one.
+def find_derived(stem: str, suffix: str, recipe: Recipe) -> Path | None:
+    """The cached file for `recipe`, as derived_file names it; None where there is none. Raises CacheError when it is
+    damaged."""
+    target = _place_of(stem, suffix, recipe)
+    if _is_valid(target, _sidecar_of(target), recipe):
+        return target
+    if target.exists():
+        raise CacheError(f"{target} is damaged or not complete; delete it")
+    return None
+
+
+def derived_file(stem: str, suffix: str, recipe: Recipe, build: Callable[[Path], None], *, anew: bool = False) -> Path:
+    """The cached file for `recipe`, built by `build(path)` if there is no valid one, or `anew` in any case.
 
     `stem` and `suffix` (with its dot) make the name readable; the recipe's hash makes it unique. `build` writes the
     path that it is given; what it raises leaves nothing. Raises CacheError when the folder cannot be written.
     """
-    key = hashlib.sha256(json.dumps(dict(recipe), sort_keys=True).encode()).hexdigest()
-    target = cache_folder() / f"{stem}-{key[:20]}{suffix}"
-    sidecar = target.with_name(target.name + ".json")
-    if _is_valid(target, sidecar, recipe):
+    target = _place_of(stem, suffix, recipe)
+    sidecar = _sidecar_of(target)
+    if not anew and _is_valid(target, sidecar, recipe):
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -62,6 +72,15 @@ def derived_file(stem: str, suffix: str, recipe: Recipe, build: Callable[[Path],
     except OSError as error:
         raise _cache_error(target.parent, error) from error
     return target
+
+
+def _place_of(stem: str, suffix: str, recipe: Recipe) -> Path:
+    key = hashlib.sha256(json.dumps(dict(recipe), sort_keys=True).encode()).hexdigest()
+    return cache_folder() / f"{stem}-{key[:20]}{suffix}"
+
+
+def _sidecar_of(target: Path) -> Path:
+    return target.with_name(target.name + ".json")
 
 
 def _is_valid(target: Path, sidecar: Path, recipe: Recipe) -> bool:

@@ -5,14 +5,26 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import platform
 import sys
 from functools import cache
 from pathlib import Path
 
-__all__ = ["cpu_threads", "has_nvidia_driver"]
+__all__ = ["cpu_name", "cpu_threads", "has_nvidia_driver"]
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+def cpu_name() -> str:
+    """The processor as it calls itself, or what Python knows of it."""
+    try:
+        lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
 
 
 def cpu_threads() -> int:

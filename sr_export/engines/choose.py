@@ -61,8 +61,9 @@ def open_engine(
 ) -> Engine:
     """An open engine for the model.
 
-    `device`: "auto", "cpu", "mps", "cuda", "cuda:N", "0,1" or "all": several GPUs get an engine each. `threads`: None
-    for all there are. `shape`: the largest batch and window that will come, for engines that are built for one.
+    `device`: "auto", "cpu", "mps", "cuda", "cuda:N", "0,1" or "all": several GPUs get an engine each; "cpu,cpu": two
+    engines on the CPU share its threads. `threads`: None for all there are. `shape`: the largest batch and window that
+    will come, for engines that are built for one.
     `compiled`: engine torch goes through torch.compile; the other engines compile anyway.
     `explain` is told why better engines were not taken, `say` what takes a while.
     Raises EngineUnavailable with the fix when what was named cannot be had, EngineFailed when it does not load.
@@ -70,7 +71,8 @@ def open_engine(
     refuse_what_is_not_built(engine, precision)
     precision = _precision_of_file(prepared, precision)
     devices = _parse_devices(device)
-    wishes = [_Wish(precision, one, threads or cpu_threads(), shape, compiled, explain, say) for one in devices]
+    each = _threads_of_each(devices, threads or cpu_threads())
+    wishes = [_Wish(precision, one, each, shape, compiled, explain, say) for one in devices]
     first = _open_best(prepared, wishes[0]) if engine == "auto" else _open_named(prepared, engine, wishes[0])
     if len(wishes) == 1:
         return first
@@ -78,6 +80,8 @@ def open_engine(
 
     opened = [first]
     try:
+        if first.traits.name is EngineName.TORCH and first.traits.device == "cpu":
+            raise EngineUnavailable("engine torch has one pool of CPU threads only; use --engine openvino or onnx")
         opened += [_open_named(prepared, first.traits.name, wish) for wish in wishes[1:]]
     except SRError:
         for one in opened:
@@ -259,9 +263,19 @@ def _parse_devices(text: str) -> list[str]:
             raise EngineUnavailable(f"device 'all' means all NVIDIA GPUs, and {driver.problem}; use --device cpu")
         return [f"cuda:{gpu.index}" for gpu in driver.gpus]
     devices = [_parse_device(part.strip()) for part in text.split(",")]
-    if len(devices) > 1 and (len(set(devices)) < len(devices) or not all(d.startswith("cuda:") for d in devices)):
+    several_gpus = len(set(devices)) == len(devices) and all(d.startswith("cuda:") for d in devices)
+    if len(devices) > 1 and not several_gpus and set(devices) != {"cpu"}:
         raise EngineUnavailable(f"devices '{text}' are not several different GPUs; write them as 0,1 or all")
     return devices
+
+
+def _threads_of_each(devices: list[str], threads: int) -> int:
+    """Of as many engines as there are devices. Raises EngineUnavailable when they are too few."""
+    if "cpu" not in devices:
+        return threads
+    if len(devices) > threads:
+        raise EngineUnavailable(f"{len(devices)} engines do not fit on {threads} CPU threads; write cpu fewer times")
+    return threads // len(devices)
 
 
 def _parse_device(device: str) -> str:

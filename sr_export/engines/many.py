@@ -1,4 +1,4 @@
-"""Several engines as one: a GPU each, fed from one queue, results in the order of the batches."""
+"""Several engines as one, a GPU or some cores each: fed from one queue, results in the order of the batches."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class ManyEngines:
             first,
             device=",".join(engine.traits.device for engine in engines),
             tile=min(engine.traits.tile for engine in engines),
+            threads=sum(engine.traits.threads for engine in engines),
         )
 
     def stream(self, batches: Iterable[Pixels], watch: Watch | None = None) -> Generator[Pixels]:

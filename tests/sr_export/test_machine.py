@@ -38,3 +38,12 @@ def test_threads_follow_the_affinity_and_the_containers_quota(
 ) -> None:
     _cgroup(tmp_path, monkeypatch, own, files)
     assert cpu_threads() == threads
+
+
+def test_the_processor_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text("processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\n\nmodel name\t: Another\n")
+    monkeypatch.setattr(machine, "CPU_INFO", info)
+    assert machine.cpu_name() == "Some CPU @ 2 GHz"
+    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "missing")
+    assert machine.cpu_name()
