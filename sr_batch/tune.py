@@ -32,7 +32,7 @@ FIRST_SIDE = 192  # of the race of engines: large enough that a window keeps man
 BATCHES = (1, 2, 4, 8)
 RACE_SECONDS = {"engines": 15.0, "tiles": 35.0, "batches": 15.0}
 LAGGING = 0.8  # of the best one's speed: who is below drops out of the race
-AS_GOOD = 0.97  # of the best one's speed: the smallest of these is taken, which needs less memory
+AS_GOOD = 0.97  # of the best one's speed: that is no difference
 MOST_RUNS = 7  # of each candidate in a race
 SHORTEST_RUN = 0.1  # seconds: what takes less is run several times for one measurement
 MOST_REPEATS = 64
@@ -76,7 +76,8 @@ def tune(
             runners = {tuned: bench.runner(tuned) for tuned in field}
             measured = bench.judged(_race(runners, RACE_SECONDS[race], clock))
             races.append(measured)
-            best = replace(_winner(measured), tile=best.tile) if race == "engines" else _winner(measured)
+            winner = _winner(measured, field[0])
+            best = replace(winner, tile=best.tile) if race == "engines" else winner
     return best, races
 
 
@@ -107,8 +108,8 @@ def _engines(best: Tuned, engine: Engine, halo: int) -> list[Tuned]:
 
 def _tiles(best: Tuned, _engine: Engine, halo: int) -> list[Tuned]:
     """And, where several engines won, one with the default tile: it may be larger than fits several times."""
-    sides = {best.tile, *(side for side in SIDES if side >= 4 * halo)}
-    return [replace(best, tile=side) for side in sorted(sides)] + ([Tuned(best.tile)] if best.engines > 1 else [])
+    sides = [best.tile, *(side for side in SIDES if side >= 4 * halo and side != best.tile)]
+    return [replace(best, tile=side) for side in sides] + ([Tuned(best.tile)] if best.engines > 1 else [])
 
 
 def _batches(best: Tuned, _engine: Engine, _halo: int) -> list[Tuned]:
@@ -176,7 +177,7 @@ def _race(runners: Mapping[Tuned, _Runner], seconds: float, clock: Clock) -> dic
     """Speeds of each candidate in LR pixels a second, and why it failed.
 
     Each runs once to warm up, then all in turn until the time is over. A candidate that would not end in time does not
-    begin; but the first always runs once. Opening engines is not counted.
+    begin; but the first, the usual one, always runs once. Opening engines is not counted.
     """
     lanes = {tuned: _Lane(runner) for tuned, runner in runners.items()}
     over, alive = clock() + seconds, dict(lanes)
@@ -227,8 +228,12 @@ class _Lane:
         self.speeds.append(self.runner.pixels / taken)
 
 
-def _winner(measured: list[Measured]) -> Tuned:
-    """The one that needs the least memory among those that are as good as the best."""
+def _winner(measured: list[Measured], usual: Tuned) -> Tuned:
+    """Of those that are as good as the best: the usual one, or else the one that needs the least memory."""
     best = max(one.speed for one in measured)
     good = [one.tuned for one in measured if one.speed >= AS_GOOD * best]
-    return min(good, key=lambda tuned: (tuned.tile**2 * tuned.batch * tuned.engines, tuned.engines))
+    return (
+        usual
+        if usual in good
+        else min(good, key=lambda tuned: (tuned.tile**2 * tuned.batch * tuned.engines, tuned.engines))
+    )
