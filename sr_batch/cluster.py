@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import shutil
 import socket
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -104,11 +105,13 @@ def run_on_cluster(
 
     Interrupts pass through: unfinished results go. Raises UsageError when no machine can upscale.
     """
+    begun = time.monotonic()
     driver = _Driver(source, settings, events, summary, journals)
     try:
         driver.run(due(jobs, events, summary, journals, overwrite=settings.overwrite))
     finally:
         driver.close()
+        summary.seconds += time.monotonic() - begun
 
 
 class _Driver:
@@ -247,10 +250,8 @@ class _Driver:
         except OSError as error:
             return self._fail(task, f"{job.target} cannot be written ({error.strerror or error})")
         self._events.started(job, done.size)
-        self._events.advanced(done.size.pixels)
-        self._summary.done += 1
-        self._summary.pixels += done.size.pixels
-        self._summary.result_pixels += done.result.pixels
+        self._events.advanced(done.pixels)
+        self._summary.add(done)
         return self._events.finished(job, done)
 
     def _fail(self, task: _Task, reason: str) -> None:

@@ -27,6 +27,18 @@ class Done:
     deep: bool = False  # through the deep door, which computes in fp32
     warnings: tuple[str, ...] = ()  # sentences: what could not be kept, or had to be done twice
     video: VideoDone | None = None  # of a video: its frames, and what was verified
+    # Frames and pages that were upscaled now: not those of a video that an earlier run had done.
+    pictures: int = 1
+    all_pixels: int | None = None  # of them together, of the input; None: of the one picture
+    all_result_pixels: int | None = None
+
+    @property
+    def pixels(self) -> int:
+        return self.size.pixels if self.all_pixels is None else self.all_pixels
+
+    @property
+    def result_pixels(self) -> int:
+        return self.result.pixels if self.all_result_pixels is None else self.all_result_pixels
 
 
 @dataclass(frozen=True)
@@ -44,12 +56,23 @@ class Summary:
     not_ours: int = 0  # of them: files that no journal of ours knows, or that were changed since
     left_alone: int = 0  # of them: larger than --skip-larger-than
     failures: list[Failure] = field(default_factory=list)
-    pixels: int = 0  # input pixels of the photos done
+    pictures: int = 0  # frames and pages of the files done
+    pixels: int = 0  # of them, of the inputs
     result_pixels: int = 0
+    warnings: int = 0  # sentences on what could not be kept
     tiles: Counts = field(default_factory=Counts)  # what the engine did for them
     seconds: float = 0.0
     frames: int = 0  # of the videos done, without those of earlier runs
     video_seconds: float = 0.0  # of `seconds`: that these frames took
+
+    def add(self, done: Done) -> None:
+        """One more file was done."""
+        self.done += 1
+        self.pictures += done.pictures
+        self.pixels += done.pixels
+        self.result_pixels += done.result_pixels
+        self.warnings += len(done.warnings)
+        self.frames += done.pictures if done.video is not None else 0
 
 
 class Events(Protocol):

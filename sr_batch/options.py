@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sr_batch.sizes import Limit, parse_limit
 
-__all__ = ["Options", "parse_options"]
+__all__ = ["Options", "options_record", "parse_options"]
 
 ENGINES = ("auto", "torch", "onnx", "openvino", "trt", "rtx")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
@@ -82,6 +82,17 @@ class Options:
     json: bool
     quiet: bool
     verbose: bool
+
+
+def options_record(options: Options) -> dict[str, object]:
+    """The options by their names, for JSON: what is neither number, text nor list is written as it is typed."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+    return {name: plain(value) for name, value in vars(options).items()}
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> Options:

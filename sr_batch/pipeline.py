@@ -85,10 +85,15 @@ class _Output:
         self.encoding: Encoding | None = None
         self.pages: deque[_Page] = deque()  # in the engine, in order: the first one's bands are being written
         self.begun: deque[_Page] = deque()  # for the writing thread: whose bands come, from each band at the top on
-        self.done = Done(work.photo.size, work.result)  # its warnings grow with the pages
-        self.pixels = self.result_pixels = 0  # of all pages
+        self.done = Done(work.photo.size, work.result, pictures=0, all_pixels=0, all_result_pixels=0)
         self.given = False  # nothing more comes for its file: it can be waited for
         self.failed = False  # and told so
+
+    def count(self, page: _Page) -> None:
+        """A page is complete."""
+        done = self.done
+        pixels, result_pixels = done.pixels + page.photo.size.pixels, done.result_pixels + page.result.pixels
+        self.done = replace(done, pictures=done.pictures + 1, all_pixels=pixels, all_result_pixels=result_pixels)
 
     def wanted(self) -> bool:
         return not (self.failed or self.is_over())
@@ -135,8 +140,10 @@ def run_batch(
     `trace` records where the time goes.
     """
     begun = time.monotonic()
-    _Run(settings, events, summary, journals or Journals({}), trace).all(jobs, stream, guard)
-    summary.seconds += time.monotonic() - begun
+    try:
+        _Run(settings, events, summary, journals or Journals({}), trace).all(jobs, stream, guard)
+    finally:
+        summary.seconds += time.monotonic() - begun
 
 
 class _Run:
@@ -255,8 +262,7 @@ class _Run:
         output.encoding.put(piece.band)
         if piece.last:
             output.pages.popleft()
-            output.pixels += page.photo.size.pixels
-            output.result_pixels += page.result.pixels
+            output.count(page)
             if page.is_last:
                 output.encoding.complete()
                 output.given = True
@@ -286,9 +292,7 @@ class _Run:
                 _fail(output.job, error, self._events, self._summary, self._journals)
             return
         if not output.failed:
-            self._summary.done += 1
-            self._summary.pixels += output.pixels
-            self._summary.result_pixels += output.result_pixels
+            self._summary.add(output.done)
             self._events.finished(output.job, output.done)
 
 

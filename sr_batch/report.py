@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -18,12 +19,12 @@ from sr_batch.folders import Job, PhotoJob
 from sr_batch.photos import Photo, Size
 from sr_batch.upscale import Band
 from sr_train.atomic_file import atomic_file
-from sr_train.errors import UsageError
+from sr_train.errors import SRError, UsageError
 
 if TYPE_CHECKING:
     from sr_batch.videos.upscaling import VideoDone
 
-__all__ = ["Record", "Recorder", "open_report", "summary_record", "write_line"]
+__all__ = ["Record", "Recorder", "now", "open_report", "opening_record", "summary_record", "write_line"]
 
 VERSION = 2
 DEEP_PRECISION = "fp32"  # of the deep door, whatever the pixel door computes in
@@ -75,6 +76,7 @@ class Recorder:
             result_width=done.result.width,
             result_height=done.result.height,
             **facts | ({"precision": DEEP_PRECISION} if done.deep else {}),
+            pictures=done.pictures,
             seconds=round(seconds, 3),
             warnings=list(done.warnings),
             **({} if done.video is None else _video_facts(done.video, seconds)),
@@ -112,7 +114,18 @@ def _video_facts(video: VideoDone, seconds: float) -> Record:
     }
 
 
-def summary_record(summary: Summary) -> Record:
+def opening_record(run: Record, files: int) -> Record:
+    """The first one of a run that `run` describes: so many files were found, by their names."""
+    return {"event": "opened", "version": VERSION, **run, "files": files}
+
+
+def now() -> str:
+    """Of ISO 8601, with the offset from UTC."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def summary_record(summary: Summary, *, interrupted: bool) -> Record:
+    """The last one. `interrupted`: the run ended before all was done."""
     return {
         "event": "summary",
         "done": summary.done,
@@ -120,12 +133,16 @@ def summary_record(summary: Summary) -> Record:
         "left_alone": summary.left_alone,
         "not_ours": summary.not_ours,
         "failed": len(summary.failures),
+        "pictures": summary.pictures,
         "pixels": summary.pixels,
         "result_pixels": summary.result_pixels,
+        "warnings": summary.warnings,
         "tiles": asdict(summary.tiles),
         "seconds": round(summary.seconds, 3),
         "frames": summary.frames,
         "video_seconds": round(summary.video_seconds, 3),
+        "ended": now(),
+        "interrupted": interrupted,
     }
 
 
@@ -137,13 +154,15 @@ def write_line(file: TextIO, record: Record) -> None:
 
 @contextmanager
 def open_report(path: Path, run: Record, summary: Summary) -> Iterator[Callable[[Record], None]]:
-    """A taker of records that writes the report file; it appears when the block has ended well, with the summary.
+    """A taker of records that writes the report file; it appears when the block has ended, with the summary.
 
-    `run` says what upscaled. Nothing is gathered: a hundred thousand photos take no memory. Raises UsageError when the
-    file cannot be written, or is no .json by its name.
+    `run` says what upscaled. A block that is interrupted leaves a report too, which says so; one that an SRError ends,
+    because the run cannot be, leaves none. Nothing is gathered: a hundred thousand photos take no memory. Raises
+    UsageError when the file cannot be written, or is no .json by its name.
     """
     if path.suffix.lower() != ".json":
         raise UsageError(f"the report {path} must end in .json or .html, so that no photo is written over by mistake")
+    interrupt: BaseException | None = None
     try:
         with atomic_file(path) as partial, partial.open("w", encoding="ascii") as file:
             file.write(json.dumps({"version": VERSION, **run})[:-1] + ', "files": [')
@@ -155,9 +174,18 @@ def open_report(path: Path, run: Record, summary: Summary) -> Iterator[Callable[
                     file.write(separator + json.dumps(record))
                     separator = ",\n"
 
-            yield take
-            file.write(f'\n], "summary": {json.dumps(summary_record(summary))}}}\n')
-    except BrokenPipeError:
-        raise  # of the block: nobody reads our output any more
+            try:
+                yield take
+            except (SRError, OSError) as error:
+                if not isinstance(error, BrokenPipeError):
+                    raise
+                interrupt = error  # nobody reads our output any more
+            except BaseException as error:
+                interrupt = error
+            last = summary_record(summary, interrupted=interrupt is not None)
+            tail = {"summary": last, "ended": last["ended"], "interrupted": last["interrupted"]}
+            file.write(f"\n], {json.dumps(tail)[1:]}\n")
     except OSError as error:
         raise UsageError(f"the report {path} cannot be written ({error.strerror or error})") from error
+    if interrupt is not None:
+        raise interrupt

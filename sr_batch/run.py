@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -31,12 +32,13 @@ from sr_batch.guard import Guard
 from sr_batch.inputs import expand_patterns, read_list
 from sr_batch.journal import Journals, State, open_journals
 from sr_batch.opening import Opening, refuse_early
-from sr_batch.options import Options
+from sr_batch.options import Options, options_record
 from sr_batch.page import open_page
 from sr_batch.photos import use_own_limits
 from sr_batch.pipeline import Settings, run_batch
 from sr_batch.progress import reporter
-from sr_batch.report import Record, Recorder, open_report, summary_record, write_line
+from sr_batch.report import Record, Recorder, now, open_report, opening_record, summary_record, write_line
+from sr_batch.totals import show_totals
 from sr_batch.trace import NO_TRACE, Trace, open_trace
 from sr_export.model import prepare
 from sr_train.errors import UsageError
@@ -131,6 +133,7 @@ class _Batch:
     traits: Traits
     doors: Doors
     settings: Settings
+    started: str = field(default_factory=now)
 
     @property
     def model_key(self) -> str:
@@ -140,9 +143,13 @@ class _Batch:
     def facts(self) -> Record:
         """For reports."""
         model, traits = self.prepared.model, self.traits
-        facts: Record = {"model": model.name, "model_sha256": model.sha256, "engine": f"{traits.name} {traits.version}"}
+        facts: Record = {"tool_version": version("sr-toolkit"), "started": self.started}
+        facts |= {"model": model.name, "model_sha256": model.sha256, "engine": f"{traits.name} {traits.version}"}
         facts |= {"precision": str(traits.precision), "scale": traits.scale}
-        return facts | {"target": str(self.settings.sizes.target_for(traits.scale))}
+        return facts | {
+            "target": str(self.settings.sizes.target_for(traits.scale)),
+            "options": options_record(self.options),
+        }
 
 
 def _upscale(batch: _Batch, say: Say, out: TextIO) -> Summary:
@@ -156,7 +163,8 @@ def _upscale(batch: _Batch, say: Say, out: TextIO) -> Summary:
             with Exact(batch.prepared, say) as exact:
                 _run_jobs(batch, Guard(exact.stream, say), trace, summary, out)
         finally:
-            say(_summary_line(summary))
+            if not batch.options.quiet:
+                show_totals(summary, sys.stderr)
     return summary
 
 
@@ -210,14 +218,13 @@ def _run_jobs(batch: _Batch, guard: Guard, trace: Trace, summary: Summary, out: 
                 overwrite=options.overwrite,
                 previews=options.preview,
             )
-    if options.json:
-        write_line(out, summary_record(summary))
 
 
 def _listeners(batch: _Batch, journals: Journals, summary: Summary, out: TextIO, stack: ExitStack) -> Events:
     """Everybody who is told what happens: people, reports, programs. Closed with the stack."""
     options, work, settings, facts = batch.options, batch.work, batch.settings, batch.facts()
-    takers: list[Callable[[Record], None]] = [partial(write_line, out)] if options.json else []
+    lines = [stack.enter_context(_json_lines(out, facts, len(work), summary))] if options.json else []
+    takers: list[Callable[[Record], None]] = []
     viewers = []
     for path in options.report:
         if path.suffix.lower() == ".html":
@@ -226,11 +233,26 @@ def _listeners(batch: _Batch, journals: Journals, summary: Summary, out: TextIO,
             viewers.append(page.drawn)
         else:
             takers.append(stack.enter_context(open_report(path, facts, summary)))
+    takers += lines  # last: what programs have seen is in the reports
     forecast = Forecast(work, settings.sizes, settings.scale, partial(_is_over, journals, options.overwrite))
     forecast.first_look()
     stack.enter_context(forecast)
     events: Events = stack.enter_context(reporter(forecast, quiet=options.quiet, verbose=options.verbose))
     return Recorder(events, takers, facts, viewers) if takers else events
+
+
+@contextmanager
+def _json_lines(out: TextIO, facts: Record, files: int, summary: Summary) -> Iterator[Callable[[Record], None]]:
+    """A taker that writes each record as a line, between an opening and a closing one, whatever ends the run."""
+    write_line(out, opening_record(facts, files))
+    try:
+        yield partial(write_line, out)
+    except BrokenPipeError:
+        raise
+    except BaseException:
+        write_line(out, summary_record(summary, interrupted=True))
+        raise
+    write_line(out, summary_record(summary, interrupted=False))
 
 
 def _is_over(journals: Journals, overwrite: bool, job: Job) -> bool:
@@ -239,17 +261,3 @@ def _is_over(journals: Journals, overwrite: bool, job: Job) -> bool:
         return False
     journal = journals.of(job)
     return job.target.exists() if journal is None else journal.state(job, quick=True) is not State.TO_DO
-
-
-def _summary_line(summary: Summary) -> str:
-    parts = [f"{summary.done} done"]
-    there = summary.skipped - summary.left_alone
-    parts += [f"{there} already there"] if there else []
-    parts += [f"{summary.left_alone} large enough"] if summary.left_alone else []
-    parts += [f"{len(summary.failures)} failed"] if summary.failures else []
-    speed = summary.pixels / summary.seconds / MEGA if summary.seconds else 0.0
-    if summary.frames:
-        parts += [f"{summary.frames} frames of video ({summary.frames / summary.video_seconds:.2f} frames/s)"]
-    parts += [f"{summary.tiles.reused} tiles reused"] if summary.tiles.reused else []
-    parts += [f"{summary.tiles.redone} tiles done again in fp32"] if summary.tiles.redone else []
-    return f"{', '.join(parts)}: {summary.pixels / MEGA:.2f} MP in {summary.seconds:.1f} s ({speed:.3f} MP/s)"

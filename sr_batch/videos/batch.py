@@ -18,7 +18,7 @@ from sr_batch.targets import ready_folder
 from sr_batch.videos.inference import Network
 from sr_batch.videos.inspecting import VideoFacts, inspect_video
 from sr_batch.videos.preview import preview_video
-from sr_batch.videos.upscaling import MakeParts, VideoSettings, upscale_video
+from sr_batch.videos.upscaling import MakeParts, VideoDone, VideoSettings, upscale_video
 from sr_train.errors import SRError
 
 __all__ = ["run_videos"]
@@ -87,12 +87,8 @@ def _upscale(
     begun = time.monotonic()
     done = upscale_video(job.source, job.target, network, settings, content, progress, keep, facts, make_parts)
     summary.video_seconds += time.monotonic() - begun
-    summary.done += 1
     computed = done.frames - done.resumed
-    summary.frames += computed
-    summary.pixels += computed * size.pixels
-    summary.result_pixels += computed * size.times(settings.scale).pixels
-    events.finished(job, Done(size, size.times(settings.scale), facts.picture.deep, done.warnings, video=done))
+    _finish(job, _done(size, settings.scale, facts, computed, done), events, summary)
 
 
 def _preview(
@@ -103,10 +99,27 @@ def _preview(
     folder = job.target.with_name(f"{job.target.stem}_preview")
     events.started(job, size)
     made = preview_video(job.source, folder, network, settings, facts, count, lambda: events.advanced(size.pixels))
-    summary.done += 1
-    summary.pixels += made * size.pixels
-    summary.result_pixels += made * size.times(settings.scale).pixels
-    events.finished(replace(job, target=folder), Done(size, size.times(settings.scale), facts.picture.deep))
+    _finish(replace(job, target=folder), _done(size, settings.scale, facts, made), events, summary)
+
+
+def _done(size: Size, scale: int, facts: VideoFacts, computed: int, video: VideoDone | None = None) -> Done:
+    """What became of a video of which so many frames were computed now."""
+    large = size.times(scale)
+    return Done(
+        size,
+        large,
+        facts.picture.deep,
+        () if video is None else video.warnings,
+        video,
+        computed,
+        computed * size.pixels,
+        computed * large.pixels,
+    )
+
+
+def _finish(job: VideoJob, done: Done, events: Events, summary: Summary) -> None:
+    summary.add(done)
+    events.finished(job, done)
 
 
 def _size(facts: VideoFacts) -> Size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,16 @@ from pathlib import Path
 import pytest
 
 from sr_batch.cli import main
+
+
+def totals(err: str) -> dict[str, str]:
+    """The table at the end of a run's messages: values by the names of their columns."""
+    lines = err.splitlines()
+    heads = [number for number, line in enumerate(lines) if re.match(r" *done  ", line)]
+    assert len(heads) == 1, err
+    names, values = (re.split(" {2,}", line.strip()) for line in lines[heads[0] :][:2])
+    return dict(zip(names, values, strict=True))
+
 
 Run = tuple[int, str, str]  # exit code, stdout, stderr
 Command = Callable[..., Run]

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import cv2
@@ -21,7 +23,7 @@ from PIL import Image
 from sr_export.model import Prepared
 from tests.conftest import random_pixels
 from tests.sr_batch import disks
-from tests.sr_batch.conftest import Command
+from tests.sr_batch.conftest import Command, totals
 
 
 def _photo(path: Path, height: int = 24, width: int = 30, seed: int = 0) -> Path:
@@ -47,7 +49,7 @@ def test_a_folder_of_all_kinds_comes_out_four_times_larger(sr_batch: Command, tm
         _photo(tmp_path / "photos" / "sub" / f"{index}{suffix}", 20 + index, 33)
     code, _, err = sr_batch(tmp_path / "photos")
     assert code == 0
-    assert "4 done" in err
+    assert totals(err)["done"] == "4"
     assert f"results are in {tmp_path / 'photos_x4'}\n" in err
     for index, suffix in enumerate((".jpg", ".png", ".webp", ".tif")):
         with Image.open(tmp_path / "photos_x4" / "sub" / f"{index}{suffix}") as image:
@@ -55,7 +57,7 @@ def test_a_folder_of_all_kinds_comes_out_four_times_larger(sr_batch: Command, tm
     before = {name: (tmp_path / "photos" / name).read_bytes() for name in _tree(tmp_path / "photos")}
     code, _, err = sr_batch(tmp_path / "photos")
     assert code == 0
-    assert "0 done, 4 already there" in err
+    assert totals(err).items() >= {"done": "0", "already done": "4"}.items()
     assert before == {name: (tmp_path / "photos" / name).read_bytes() for name in _tree(tmp_path / "photos")}
 
 
@@ -114,23 +116,60 @@ def test_another_quality_does_a_folder_again_and_leaves_alone_what_was_edited(
     (tmp_path / "p_x4" / "b.jpg").write_bytes(b"edited")
     code, _, err = sr_batch(tmp_path / "p", "--quality", "50")
     assert code == 0
-    assert "1 done, 1 already there" in err
+    assert totals(err).items() >= {"done": "1", "not ours": "1"}.items()
     assert "1 of those already there" in err
     assert (tmp_path / "p_x4" / "b.jpg").read_bytes() == b"edited"
 
 
-def test_programs_get_json_on_stdout_and_a_report(sr_batch: Command, tmp_path: Path) -> None:
+def test_programs_get_json_on_stdout_and_a_report(sr_batch: Command, tiny: Prepared, tmp_path: Path) -> None:
     _photo(tmp_path / "p" / "a.png")
     (tmp_path / "p" / "bad.jpg").write_text("text")
-    code, out, err = sr_batch(tmp_path / "p", "--json", "--report", tmp_path / "run.json")
+    code, out, err = sr_batch(tmp_path / "p", "--json", "--report", tmp_path / "run.json", "--quality", "80")
     assert code == 1
-    records = [json.loads(line) for line in out.splitlines()]
-    assert records[-1]["event"] == "summary"
-    assert {record["event"] for record in records} == {"started", "advanced", "finished", "failed", "summary"}
+    first, *records, last = [json.loads(line) for line in out.splitlines()]
     report = json.loads((tmp_path / "run.json").read_text())
+    assert {record["event"] for record in records} == {"started", "advanced", "finished", "failed"}
+    assert (first["event"], first["files"], first["version"]) == ("opened", 2, report["version"])
+    for head in (first, report):
+        assert head["tool_version"] == version("sr-toolkit")
+        assert (head["model"], head["model_sha256"]) == (tiny.model.name, tiny.model.sha256)
+        assert head["scale"] == 4 and head["precision"] in ("fp32", "bf16")
+        assert datetime.fromisoformat(head["started"]).utcoffset() is not None
+        assert head["options"]["quality"] == 80 and head["options"]["inputs"] == [str(tmp_path / "p")]
+        assert head["engine"]
+    assert last["event"] == "summary" and last == report["summary"]
+    assert (last["done"], last["failed"], last["pictures"], last["pixels"]) == (1, 1, 1, 24 * 30)
+    assert last["interrupted"] is report["interrupted"] is False
+    assert datetime.fromisoformat(report["ended"]) >= datetime.fromisoformat(report["started"])
     assert len(report["files"]) == 2
-    assert report["scale"] == 4
-    assert "1 done, 1 failed" in err
+    assert totals(err).items() >= {"done": "1", "failed": "1"}.items()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_its_report_and_a_closing_event(
+    number: signal.Signals, code: int, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    for index in range(40):
+        _photo(tmp_path / "p" / f"{index:02}.png", 400, 500, index)
+    process = _start(tiny_checkpoint, tmp_path / "p", "--json", "--report", tmp_path / "run.json")
+    assert process.stdout is not None
+    seen = ""
+    while '"event": "finished"' not in seen:
+        line = process.stdout.readline()
+        assert line, "ended before its first photo"
+        seen += line
+    process.send_signal(number)
+    rest, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    report = json.loads((tmp_path / "run.json").read_text())
+    last = json.loads((seen + rest).splitlines()[-1])
+    assert (last["event"], last["interrupted"], report["interrupted"]) == ("summary", True, True)
+    assert 1 <= last["done"] == report["summary"]["done"] < 40
+    assert last["seconds"] > 0
+    assert {file["event"] for file in report["files"]} == {"finished"}
+    assert totals(err)["done"] == str(last["done"])
 
 
 def test_a_photo_above_the_limit_is_refused_with_the_option_that_raises_it(sr_batch: Command, tmp_path: Path) -> None:
@@ -189,7 +228,7 @@ def test_another_size_is_another_result(sr_batch: Command, tmp_path: Path) -> No
     out = tmp_path / "out"
     assert sr_batch(tmp_path / "p", "-o", out)[0] == 0
     for arguments, done in ((["--scale", "4"], 0), (["--scale", "3"], 1), (["--target-size", "long=90"], 1)):
-        assert f"{done} done" in sr_batch(tmp_path / "p", "-o", out, *arguments)[2]
+        assert totals(sr_batch(tmp_path / "p", "-o", out, *arguments)[2])["done"] == str(done)
     with Image.open(out / "a.png") as image:
         assert image.size == (90, 72)
 
@@ -208,7 +247,7 @@ def test_large_photos_are_left_alone_and_that_is_no_failure(sr_batch: Command, t
     code, _, err = sr_batch(tmp_path / "p", "--skip-larger-than", "long=50")
     assert code == 0
     assert _tree(tmp_path / "p_x4") == ["small.png"]
-    assert "1 large enough" in err
+    assert totals(err)["large enough"] == "1"
 
 
 def test_a_result_above_the_limit_is_refused_before_the_work(sr_batch: Command, tmp_path: Path) -> None:
@@ -394,7 +433,7 @@ def test_a_batch_that_cannot_fit_is_refused_before_the_work(
     assert "the results need at least 0.4 MB, and 0." in err
     assert _tree(small_disk) == []
     code, _, err = sr_batch(tmp_path / "p", "-o", small_disk, "--scale", "0.1")
-    assert (code, "4 done" in err) == (0, True), err
+    assert (code, totals(err)["done"]) == (0, "4"), err
 
 
 @pytest.fixture

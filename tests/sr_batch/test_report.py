@@ -63,6 +63,23 @@ def test_a_report_of_nothing_is_still_one(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run.json").read_text())["files"] == []
 
 
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, BrokenPipeError, RuntimeError])
+def test_an_interrupted_run_leaves_a_report_that_says_so(tmp_path: Path, interrupt: type[BaseException]) -> None:
+    with pytest.raises(interrupt), open_report(tmp_path / "run.json", FACTS, Summary(done=1)) as take:
+        take({"event": "finished", "source": "a.png"})
+        raise interrupt
+    report = json.loads((tmp_path / "run.json").read_text())
+    assert report["interrupted"] is report["summary"]["interrupted"] is True
+    assert [record["source"] for record in report["files"]] == ["a.png"]
+
+
+def test_a_run_that_cannot_be_leaves_an_older_report_alone(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("older")
+    with pytest.raises(UsageError), open_report(tmp_path / "run.json", FACTS, Summary()):
+        raise UsageError("the disk is too small")
+    assert (tmp_path / "run.json").read_text() == "older"
+
+
 def test_events_come_while_it_happens_and_add_up(tmp_path: Path) -> None:
     seen: list[Record] = []
     _run(_batch(tmp_path), seen.append, summary=Summary())
