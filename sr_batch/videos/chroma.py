@@ -1,36 +1,50 @@
 """Chroma at half the resolution: enlarged to that of luma and shrunk again, about the positions where it was sampled.
 
-Arrays are [rows, columns] or [rows, columns, channels]; a factor is 1 or 2; a position is that of a sample from the
-first of its 2 luma samples: 0 (on it), 0.5 (between the two) or 1.
+A factor is 1 or 2; a position is that of a sample from the first of its 2 luma samples: 0 (on it), 0.5 (between the
+two) or 1. Everything is float32, and a picture is continued by its border.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["enlarge", "shrink"]
+__all__ = ["enlarge", "enlarge_rows", "neighbours", "shrink_columns", "shrink_rows"]
 
-Array = NDArray[Any]  # uint8 or float32
+Floats = NDArray[np.float32]
 # Half-way between samples by the cubic that cv2.resize uses too (Keys, a = -0.75), so both axes look alike.
 HALF_WAY = np.array([-0.09375, 0.59375, 0.59375, -0.09375], np.float32)
+REACH = 2  # samples beside a sample that its surroundings depend on
 BETWEEN = 0.5
+PAIR, AROUND = np.array([[0.5, 0.5]], np.float32), np.array([[0.25, 0.5, 0.25]], np.float32)
 
 
-def enlarge(
-    plane: NDArray[np.float32], size: tuple[int, int], factors: tuple[int, int], position: tuple[float, float]
-) -> NDArray[np.float32]:
-    """A float32 plane [ceil(h / down), ceil(w / right)] at the full size (h, w), by cubic interpolation."""
+def enlarge(plane: Floats, size: tuple[int, int], factors: tuple[int, int], position: tuple[float, float]) -> Floats:
+    """A plane [ceil(h / down), ceil(w / right)] at the full size (h, w), by cubic interpolation."""
     for axis in (1, 0):  # along the rows first, while there are few of them
         if factors[axis] == 2:
             plane = _enlarge_axis(plane, axis, position[axis])
     return np.ascontiguousarray(plane[: size[0], : size[1]])
 
 
-def _enlarge_axis(plane: NDArray[np.float32], axis: int, position: float) -> NDArray[np.float32]:
+def enlarge_rows(
+    plane: NDArray[np.uint8 | np.uint16],
+    rows: range,
+    columns: int,
+    factors: tuple[int, int],
+    position: tuple[float, float],
+) -> Floats:
+    """Some rows of `enlarge` of the whole plane: [len(rows), columns]. The first row is even, or the factor is 1."""
+    down = factors[0]
+    begin = max(0, rows.start // down - REACH) if down == 2 else rows.start
+    end = min(plane.shape[0], -(-rows.stop // down) + REACH) if down == 2 else rows.stop
+    above = rows.start - begin * down
+    part = plane[begin:end].astype(np.float32)
+    return enlarge(part, (above + len(rows), columns), factors, position)[above:]
+
+
+def _enlarge_axis(plane: Floats, axis: int, position: float) -> Floats:
     rows, columns = plane.shape
     if position == BETWEEN:
         target = (2 * columns, rows) if axis == 1 else (columns, 2 * rows)
@@ -49,51 +63,33 @@ def _enlarge_axis(plane: NDArray[np.float32], axis: int, position: float) -> NDA
     return out
 
 
-def shrink(picture: Array, factors: tuple[int, int], position: tuple[float, float]) -> NDArray[np.float32]:
-    """A picture [h, w, c] as float32 at [ceil(h / down), ceil(w / right), c].
+def neighbours(factor: int, position: float) -> tuple[int, int]:
+    """How many samples before, and after, its 2 a shrunk sample depends on."""
+    if factor == 1 or position == BETWEEN:
+        return 0, 0
+    return (1, 0) if position == 0 else (0, 1)
+
+
+def shrink_rows(rows: Floats, position: float, out: Floats) -> int:
+    """Each 2 rows as one: [before + 2n + after, ...] -> [n, ...], see `neighbours`. Returns what `out` is a multiple by.
 
     Between two samples: their mean. On a sample: it and its neighbours as 1:2:1, which is the mean of two such means.
     """
-    down, right = factors
-    height, width = picture.shape[:2]
-    if height % down or width % right:
-        picture = cv2.copyMakeBorder(picture, 0, height % down, 0, width % right, cv2.BORDER_REPLICATE)
-    means = [
-        _mean(picture, factors, (row_shift, column_shift))
-        for row_shift in _shifts(down, position[0])
-        for column_shift in _shifts(right, position[1])
-    ]
-    # uint8 means are rounded; they are added as float32, so that nothing more is.
-    total = means[0].astype(np.float32) if len(means) == 1 else cv2.add(means[0], means[1], dtype=cv2.CV_32F)
-    for mean in means[2:]:
-        total = cv2.add(total, mean, dtype=cv2.CV_32F)
-    if len(means) > 1:
-        total *= np.float32(1 / len(means))
-    return np.asarray(total, np.float32)
+    if position == BETWEEN:
+        np.add(rows[0::2], rows[1::2], out=out)
+        return 2
+    # From the row before a sample on: it is the first of its 2, or the second.
+    before, on, after = rows[0:-1:2], rows[1::2], rows[2::2]
+    np.add(on, on, out=out)
+    np.add(out, before, out=out)
+    np.add(out, after, out=out)
+    return 4
 
 
-def _shifts(factor: int, position: float) -> tuple[int, ...]:
-    """Where the blocks of 2 start whose means are averaged."""
-    if factor == 1 or position == BETWEEN:
-        return (0,)
-    return (-1, 0) if position == 0 else (0, 1)
-
-
-def _mean(picture: Array, factors: tuple[int, int], shifts: tuple[int, int]) -> Array:
-    """Means of blocks that start `shifts` beside the grid; beyond the edge the picture is continued by its border."""
-    for axis in (0, 1):
-        if shifts[axis]:
-            picture = _shifted(picture, axis, shifts[axis])
-    if factors == (1, 1):
-        return picture
-    rows, columns = picture.shape[:2]
-    return cv2.resize(picture, (columns // factors[1], rows // factors[0]), interpolation=cv2.INTER_AREA)
-
-
-def _shifted(picture: Array, axis: int, shift: int) -> Array:
-    """Of the same size, moved by one sample along an axis."""
-    before, after = (1, 0) if shift < 0 else (0, 1)
-    inside = [slice(None), slice(None)]
-    inside[axis] = slice(0, -1) if shift < 0 else slice(1, None)
-    border = (before, after, 0, 0) if axis == 0 else (0, 0, before, after)
-    return cv2.copyMakeBorder(picture[tuple(inside)], *border, cv2.BORDER_REPLICATE)
+def shrink_columns(plane: Floats, position: float, full: Floats, out: Floats) -> None:
+    """Each 2 samples of a row as one, by the same means: [h, w] -> [h, ceil(w / 2)]. `full`: [h, w], overwritten."""
+    kernel = PAIR if position == BETWEEN else AROUND
+    # The sample lies on or beside the first of its 2, so that is where the kernel is put.
+    anchor = 1 if position == 0 else 0
+    cv2.filter2D(plane, -1, kernel, dst=full, anchor=(anchor, 0), borderType=cv2.BORDER_REPLICATE)
+    np.copyto(out, full[:, ::2])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
+from av.filter import Graph
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from sr_batch.depth import full_scale
 from sr_batch.errors import UnreadableVideo
 from sr_batch.videos.colour import Raster, check_colour, from_rgb, to_rgb
 from sr_batch.videos.picture import ChromaSiting, Colour, Matrix, Picture, Samples
@@ -57,9 +61,15 @@ def bars_frame(pixel_format: str, colour: Colour) -> VideoFrame:
 
 def raster_of(rgb: Floats, deep: bool, alpha: Floats | None = None) -> Raster:
     """Of [h, w, 3] and [h, w] in [0, 1]."""
-    if deep:
-        return Raster(rgb.astype(np.float32), None if alpha is None else alpha.astype(np.float32))
-    return Raster(np.rint(rgb * 255).astype(np.uint8), None if alpha is None else np.rint(alpha * 255).astype(np.uint8))
+    dtype = np.dtype(np.uint16 if deep else np.uint8)
+    stored = [None if part is None else np.rint(part * full_scale(dtype)).astype(dtype) for part in (rgb, alpha)]
+    assert stored[0] is not None
+    return Raster(stored[0], stored[1])
+
+
+def levels(pixels: NDArray[Any]) -> Floats:
+    """In levels of 8 bits."""
+    return pixels.astype(np.float64) * (255 / full_scale(pixels.dtype))
 
 
 def inside_bars(rgb: NDArray[Any]) -> NDArray[Any]:
@@ -77,15 +87,13 @@ def test_colour_bars_have_their_colours_there_and_back(
     picture = picture_of(pixel_format, colour)
     frame = bars_frame(pixel_format, colour)
     raster = to_rgb(frame, picture)
-    assert raster.rgb.dtype == (np.float32 if picture.deep else np.uint8)
+    assert raster.rgb.dtype == (np.uint16 if picture.deep else np.uint8)
     # A code of 8 bits is worth up to 1.7 levels where luma and chroma add, a quarter of that in 10 bits.
-    levels = raster.rgb.astype(np.float64) * (255 if picture.deep else 1)
-    assert np.abs(inside_bars(levels) - inside_bars(bars() * 255)).max() <= (0.5 if picture.deep else 2)
+    assert np.abs(inside_bars(levels(raster.rgb)) - inside_bars(bars() * 255)).max() <= (0.5 if picture.deep else 2)
 
     back = from_rgb(raster, pixel_format, colour)
     again = to_rgb(back, picture)
-    difference = inside_bars(again.rgb.astype(np.float64)) - inside_bars(raster.rgb.astype(np.float64))
-    assert np.abs(difference).max() * (255 if picture.deep else 1) <= 1
+    assert np.abs(inside_bars(levels(again.rgb)) - inside_bars(levels(raster.rgb))).max() <= 1
     assert (back.colorspace, back.color_range, back.color_primaries) == (matrix, 2 if full else 1, matrix)
 
 
@@ -135,6 +143,76 @@ def test_luma_survives_a_round_trip_exactly_and_chroma_within_a_code(
         assert np.abs(before.astype(int) - after).max() <= 2 ** (samples.depth - 8)
 
 
+def shrunk(plane: Floats, factors: tuple[int, int], position: tuple[float, float]) -> Floats:
+    """Chroma [h, w] at its own resolution: the mean of the 2 samples that it lies between, or 1:2:1 about it."""
+    for axis in (0, 1):
+        if factors[axis] == 2:
+            length = plane.shape[axis]
+            taps = {0: {-1: 0.25, 0: 0.5, 1: 0.25}, 0.5: {0: 0.5, 1: 0.5}, 1: {0: 0.25, 1: 0.5, 2: 0.25}}[position[axis]]
+            first = np.arange(0, length, 2)
+            parts = [
+                weight * np.take(plane, np.clip(first + offset, 0, length - 1), axis) for offset, weight in taps.items()
+            ]
+            plane = sum(parts[1:], parts[0])
+    return plane
+
+
+@pytest.mark.parametrize("size", [(2, 2), (1, 5), (7, 1), (50, 64), (51, 63)])
+@pytest.mark.parametrize("siting", list(ChromaSiting))
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize(
+    "pixel_format", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le", "yuv420p12le"]
+)
+def test_every_code_is_that_of_the_formula_wherever_a_strip_ends(
+    pixel_format: str, full: bool, siting: ChromaSiting, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strips of 6 rows, shared by 3 threads, against the whole picture in double precision."""
+    monkeypatch.setattr("sr_batch.videos.strips.STRIP_BYTES", 6 * size[1] * 3 * 4)
+    samples, colour = Samples.named(pixel_format), colour_of(1, full, siting)
+    raster = raster_of(np.random.default_rng(0).random((*size, 3)), samples.depth > 8)
+    meant = codes(raster.rgb / full_scale(raster.rgb.dtype), colour, samples.depth)
+    meant[1:] = [shrunk(plane, samples.subsampling, siting.shift) for plane in meant[1:]]
+    with ThreadPoolExecutor(3) as pool:
+        frame = from_rgb(raster, pixel_format, colour, None, pool, 3)
+    for written, exact in zip(planes_of(frame), meant, strict=True):
+        # Half a code is the rounding, a thousandth of it (more with more bits) that of float32.
+        assert np.abs(written - np.clip(exact, 0, 2**samples.depth - 1)).max() <= 0.5 + 2.0 ** (samples.depth - 18)
+
+
+@pytest.mark.parametrize("size", [(2, 2), (1, 5), (7, 1), (50, 64), (51, 63)])
+@pytest.mark.parametrize("siting", list(ChromaSiting))
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "gray"])
+def test_rgb_is_the_same_wherever_a_strip_ends(
+    pixel_format: str, siting: ChromaSiting, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples, colour = Samples.named(pixel_format), colour_of(1, False, siting)
+    picture = picture_of(pixel_format, colour, *size)
+    random, down, right = np.random.default_rng(0), *samples.subsampling
+    small = (-(-size[0] // down), -(-size[1] // right))
+    shapes = [size] if samples.grey else [size, small, small]
+    frame = frame_of([random.integers(0, 2**samples.depth, shape) for shape in shapes], pixel_format)
+    whole = to_rgb(frame, picture).rgb
+    monkeypatch.setattr("sr_batch.videos.strips.STRIP_BYTES", 6 * size[1] * 3 * 4)
+    assert (to_rgb(frame, picture).rgb == whole).all()
+
+
+def test_a_frame_that_an_encoder_still_reads_is_left_alone() -> None:
+    colour = colour_of()
+    rasters = [raster_of(np.full((16, 16, 3), value), False) for value in (0.25, 0.75)]
+    first = from_rgb(rasters[0], "yuv420p", colour)
+    planes = planes_of(first)[0].copy()
+    assert from_rgb(rasters[0], "yuv420p", colour, first) is first  # its memory is used again
+
+    graph = Graph()  # FFmpeg's own reference to a frame, as encoders with several threads keep one
+    source = graph.add_buffer(width=16, height=16, format=first.format, time_base=Fraction(1, 25))
+    graph.link_nodes(source, graph.add("buffersink")).configure()
+    first.pts, first.time_base = 0, Fraction(1, 25)
+    graph.vpush(first)
+    second = from_rgb(rasters[1], "yuv420p", colour, first)
+    assert (planes_of(graph.vpull())[0] == planes).all()
+    assert planes_of(second)[0][0, 0] > planes[0, 0]
+
+
 @pytest.mark.parametrize("siting", list(ChromaSiting))
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p"])
 def test_chroma_lies_where_the_video_says(siting: ChromaSiting, pixel_format: str) -> None:
@@ -172,14 +250,14 @@ def test_chroma_lies_where_the_video_says(siting: ChromaSiting, pixel_format: st
 @pytest.mark.parametrize("depth", [10, 12])
 def test_deep_video_keeps_its_levels(depth: int) -> None:
     """Every limited-range luma code of 10 and 12 bits comes back as itself."""
-    levels = np.arange(16 << (depth - 8), (235 << (depth - 8)) + 1, dtype=np.uint16)[None].repeat(2, 0)
+    luma = np.arange(16 << (depth - 8), (235 << (depth - 8)) + 1, dtype=np.uint16)[None].repeat(2, 0)
     name = f"yuv444p{depth}le"
-    neutral = np.full_like(levels, 2 ** (depth - 1))
+    neutral = np.full_like(luma, 2 ** (depth - 1))
     colour = colour_of(9)
-    raster = to_rgb(frame_of([levels, neutral, neutral], name), picture_of(name, colour))
-    assert len(np.unique(raster.rgb[0, :, 1])) == levels.shape[1]
+    raster = to_rgb(frame_of([luma, neutral, neutral], name), picture_of(name, colour))
+    assert len(np.unique(raster.rgb[0, :, 1])) == luma.shape[1]
     back = planes_of(from_rgb(raster, name, colour))
-    assert (back[0] == levels).all()
+    assert (back[0] == luma).all()
     assert (back[1] == neutral).all()
 
 
@@ -192,7 +270,7 @@ def test_grey_stays_grey(pixel_format: str, full: bool) -> None:
     raster = to_rgb(frame_of([luma], pixel_format), picture)
     assert (raster.rgb[..., 0] == raster.rgb[..., 1]).all()
     assert raster.rgb.min() == 0
-    assert raster.rgb.max() == pytest.approx(1 if picture.deep else 255)
+    assert levels(raster.rgb).max() == 255
     assert (planes_of(from_rgb(raster, pixel_format, colour))[0] == luma).all()
     coloured = raster_of(np.tile([0.9, 0.5, 0.1], (16, 16, 1)), picture.deep)
     assert (planes_of(from_rgb(coloured, "yuv420p", colour))[1] == 128).all()
@@ -209,7 +287,7 @@ def test_alpha_is_carried_as_it_is(pixel_format: str) -> None:
     assert frame.format.name == pixel_format
     raster = to_rgb(frame, picture)
     assert raster.alpha is not None and first.alpha is not None
-    assert np.abs(raster.alpha.astype(np.float64) - first.alpha).max() * (top if picture.deep else 1) <= 0.51
+    assert np.abs(levels(raster.alpha) - levels(first.alpha)).max() * top / 255 <= 0.51
     opaque = planes_of(from_rgb(Raster(first.rgb), pixel_format, colour if samples.rgb else colour_of()))[-1]
     assert (opaque == top).all()
 
@@ -220,10 +298,12 @@ def test_rgb_formats_are_taken_and_written_as_they_are(pixel_format: str) -> Non
     colour = colour_of(Matrix.RGB, full=True)
     picture = picture_of(pixel_format, colour)
     random = np.random.default_rng(0)
-    rgb = random.integers(0, 2**samples.depth, (17, 19, 3)) / (2**samples.depth - 1)
-    first = raster_of(rgb, picture.deep)
-    back = to_rgb(from_rgb(first, pixel_format, colour), picture).rgb
-    assert np.abs(back.astype(np.float64) - first.rgb).max() <= 1e-6
+    wanted = random.integers(0, 2**samples.depth, (17, 19, 3))
+    frame = from_rgb(raster_of(wanted / (2**samples.depth - 1), picture.deep), pixel_format, colour)
+    again = from_rgb(to_rgb(frame, picture), pixel_format, colour)
+    for number, channel in enumerate((1, 2, 0)):
+        assert (planes_of(frame)[number] == wanted[..., channel]).all()
+        assert (planes_of(again)[number] == wanted[..., channel]).all()
 
 
 @pytest.mark.parametrize("pixel_format", ["nv12", "p010le", "yuyv422", "uyvy422", "yuv411p", "yuv440p", "y210le"])
@@ -231,10 +311,8 @@ def test_other_layouts_have_the_same_colours(pixel_format: str) -> None:
     colour = colour_of()
     rgb = np.repeat(np.repeat(np.array([[[200, 80, 40]], [[30, 90, 160]]], np.uint8), 8, 0), 16, 1)
     picture = picture_of(pixel_format, colour)
-    found = to_rgb(from_rgb(raster_of(rgb / 255, picture.deep), pixel_format, colour), picture).rgb * (
-        255 if picture.deep else 1
-    )
-    assert np.abs(found[[0, -1]].astype(np.float64) - rgb[[0, -1]]).max() <= 3
+    found = levels(to_rgb(from_rgb(raster_of(rgb / 255, picture.deep), pixel_format, colour), picture).rgb)
+    assert np.abs(found[[0, -1]] - rgb[[0, -1]]).max() <= 3
 
 
 def test_floats_beyond_white_and_black_are_clipped() -> None:
