@@ -24,6 +24,7 @@ __all__ = ["Band", "Broken", "Counts", "Feed", "Filling", "Picture", "Piece", "T
 T = TypeVar("T")
 
 READY_BYTES = 64 << 20  # of results that need no engine (reused): more, and what is finished is given out first
+ROWS_AT_ONCE = 64  # of a result, whose floats are rounded: what that takes stays small, and in the cache
 WAITING_BYTES = 32 << 20  # of pictures with windows in batches that are not full: more, and the oldest goes as it is
 
 
@@ -57,6 +58,7 @@ class Picture(Generic[T]):
     plan: TilePlan
     wanted: Callable[[], bool] = lambda: True  # asked before each tile: False, and the rest of it is not computed
     name: str = ""  # for profiles
+    whole: bool = False  # given out as one band, which may be remembered for reuse: not to be written to
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Window:
     key: bytes | None  # of its bytes; None where nothing is remembered
     waiting: list[_Assembly[Any]]
     result: EnginePixels | None = None
+    kept: bool = False  # the result is not the engine's buffer any more, and stays as it is
     error: Exception | None = None
 
 
@@ -120,19 +123,27 @@ class _Assembly(Generic[T]):
         self.waiting: deque[tuple[Tile, Window]] = deque()  # in order
         self.broken = False
         self._height, self._width = picture.pixels.shape[:2]
+        self._whole = picture.whole
         self._band: Pixels = np.empty((0, 0, 3), dtype=self.dtype)
 
-    def place(self, tile: Tile, result: EnginePixels) -> Piece[T] | None:
-        """Copy a result's core into the band; the band where that completes it."""
+    def place(self, tile: Tile, result: EnginePixels, kept: bool) -> Piece[T] | None:
+        """Copy a result's core into the band; the band where that completes it. `kept`: nobody changes the result."""
         scale = self._scale
-        if tile.columns.keep_start == 0:
-            rows = (tile.rows.keep_stop - tile.rows.keep_start) * scale
-            self._band = np.empty((rows, self._width * scale, 3), dtype=self.dtype)
+        if kept and self._whole and tile.core_pixels() == self._height * self._width and result.dtype == self.dtype:
+            return Piece(self.of, Band(0, result), last=True)
+        top = 0 if self._whole else tile.rows.keep_start
+        if tile.columns.keep_start == 0 and tile.rows.keep_start == top:
+            rows = (self._height if self._whole else tile.rows.keep_stop) - top
+            self._band = np.empty((rows * scale, self._width * scale, 3), dtype=self.dtype)
         core = result[tile.rows.core_in_result(scale), tile.columns.core_in_result(scale)]
-        self._band[:, tile.columns.core_in_output(scale)] = to_depth(core, self.dtype)
-        if tile.columns.keep_stop < self._width:
+        place = self._band[(tile.rows.keep_start - top) * scale :, tile.columns.core_in_output(scale)]
+        for row in range(0, len(core), ROWS_AT_ONCE):
+            rows = min(ROWS_AT_ONCE, len(core) - row)
+            place[row : row + rows] = to_depth(core[row : row + rows], self.dtype)
+        last = tile.rows.keep_stop == self._height
+        if tile.columns.keep_stop < self._width or (self._whole and not last):
             return None
-        return Piece(self.of, Band(tile.rows.keep_start * scale, self._band), tile.rows.keep_stop == self._height)
+        return Piece(self.of, Band(top * scale, self._band), last)
 
 
 class Feed(Generic[T]):
@@ -204,8 +215,10 @@ class Feed(Generic[T]):
                 return self.fail(window, error)
         if window.key is not None:  # others may wait for it that are not that far yet, or come later
             del self._running[window.key]
-            result = result.copy()
-            self._reuse.add(window.key, result)
+            window.kept = len(window.waiting) > 1 or self._reuse.takes(result)
+            if window.kept:
+                result = result.copy()
+                self._reuse.add(window.key, result)
         window.result = result
         return self._settle(window)
 
@@ -261,7 +274,7 @@ class Feed(Generic[T]):
             self._running[key] = Window(key, [])
             return self._running[key], True
         self._reused_bytes += content.nbytes * self._options.scale**2
-        return running or Window(key, [], result), False
+        return running or Window(key, [], result, kept=True), False
 
     def _make_room(self, assembly: _Assembly[T]) -> Iterator[EnginePixels]:
         """A picture is cut. Batches that keep too many bytes waiting for their like go as they are, oldest first."""
@@ -309,6 +322,6 @@ class Feed(Generic[T]):
             else:
                 assembly.waiting.popleft()
                 self._advanced(tile.core_pixels())
-                piece = assembly.place(tile, window.result)
+                piece = assembly.place(tile, window.result, window.kept)
                 if piece is not None:
                     self._ready.append(piece)

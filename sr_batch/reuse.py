@@ -27,9 +27,13 @@ class Reuse:
             self._results.move_to_end(key)
         return result
 
+    def takes(self, result: EnginePixels) -> bool:
+        """Whether `add` would remember it."""
+        return result.nbytes <= self._most_bytes
+
     def add(self, key: bytes, result: EnginePixels) -> None:
         """Remember a result that nobody changes any more."""
-        if result.nbytes > self._most_bytes:
+        if not self.takes(result):
             return
         self._results[key] = result
         self._bytes += result.nbytes

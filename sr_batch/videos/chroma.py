@@ -71,7 +71,8 @@ def neighbours(factor: int, position: float) -> tuple[int, int]:
 
 
 def shrink_rows(rows: Floats, position: float, out: Floats) -> int:
-    """Each 2 rows as one: [before + 2n + after, ...] -> [n, ...], see `neighbours`. Returns what `out` is a multiple by.
+    """Each 2 rows as one: [before + 2n + after, ...] -> [n, ...], see `neighbours`. Returns the multiple that
+    `out` is of them.
 
     Between two samples: their mean. On a sample: it and its neighbours as 1:2:1, which is the mean of two such means.
     """

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -135,7 +135,7 @@ def from_rgb(
 
     in_strips(convert, (height, width), pool, workers)
     if planar != pixel_format:
-        frame = frame.reformat(format=pixel_format, interpolation="POINT")
+        frame = frame.reformat(format=pixel_format, interpolation="POINT", threads=1)  # see `planes`
     frame.colorspace, frame.color_range = colour.matrix, 2 if colour.full_range else 1
     frame.color_primaries, frame.color_trc = colour.primaries, colour.transfer
     return frame
@@ -154,5 +154,4 @@ def _empty(into: VideoFrame | None, height: int, width: int, planar: str) -> Vid
 def _rounded(values: NDArray[Any], gain: float, dtype: np.dtype[Any]) -> Pixels:
     """`gain` times the values, rounded to the nearest integer, clipped to the type."""
     cv_depth = cv2.CV_8U if dtype == np.uint8 else cv2.CV_16U
-    rounded: Pixels = cv2.addWeighted(values, gain, values, 0.0, 0.0, dtype=cv_depth)
-    return rounded
+    return cast("Pixels", cv2.addWeighted(values, gain, values, 0.0, 0.0, dtype=cv_depth))

@@ -38,11 +38,9 @@ def fill_yuv(planes: list[Plane], rgb: Pixels, samples: Samples, colour: Colour,
         end = rows.stop + len(rows) % down + after
         part = floats[: end - rows.start + before]
         _load(rgb, rows.start - before, end, part)
-        _store(
-            cv2.transform(part[before : before + len(rows)], matrix[:1], dst=luma[: len(rows)]),
-            planes[0][rows.start : rows.stop],
-            samples.depth,
-        )
+        bright = luma[: len(rows)]
+        cv2.transform(part[before : before + len(rows)], matrix[:1], dst=bright)
+        _store(bright, planes[0][rows.start : rows.stop], samples.depth)
         if chroma is not None:
             chroma.fill(planes[1:], part, rows)
         elif not samples.grey:
@@ -72,7 +70,8 @@ class _Chroma:
             weight = shrink_rows(part, self._position[0], few)
         wide, other = self._wide[0, :count], self._wide[-1, :count]
         for plane, factors in zip(planes, self._matrix, strict=True):
-            codes = cv2.transform(few, factors[None] / (weight, weight, weight, 1), dst=wide)
+            cv2.transform(few, factors[None] / (weight, weight, weight, 1), dst=wide)
+            codes = wide
             if self._small is not None:
                 codes = self._small[:count]
                 shrink_columns(wide, self._position[1], other, codes)

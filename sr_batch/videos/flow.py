@@ -15,11 +15,18 @@ from typing import Generic, Self, TypeVar
 
 from sr_batch.trace import NO_TRACE, Stage, Trace
 
-__all__ = ["Consumer", "running_ahead"]
+__all__ = ["Consumer", "room_for", "running_ahead"]
 
 T = TypeVar("T")
 
+WAITING_BYTES = 32 << 20  # of what waits between two stages, or one item
+MOST_WAITING = 8  # items: more do not make it faster
 POLL_SECONDS = 0.1  # how often a waiting thread looks whether the other side is still there
+
+
+def room_for(bytes_of_one: int) -> int:
+    """How many items of that size may wait between two stages."""
+    return max(1, min(MOST_WAITING, WAITING_BYTES // bytes_of_one))
 
 
 class _End:

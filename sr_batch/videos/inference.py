@@ -1,6 +1,6 @@
 """Frames through the engine: one continuous stream of tiles over all of them, so the engine never waits between two.
 
-A frame whose pixels are those of the frame before is not computed again: its result is the same array.
+A frame whose pixels are those of the frame before is not computed again.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from sr_batch.tiles import TilePlan
-from sr_batch.trace import NO_TRACE, Stage, Trace
+from sr_batch.trace import NO_TRACE, Trace
 from sr_batch.upscale import Broken, Counts, Guard, Picture, Stream, TileOptions, upscale_all
 
 __all__ = ["Network", "upscale_frames"]
 
 T = TypeVar("T")
-Pixels = NDArray[Any]  # uint8, or float32 in [0, 1]; all of one dtype
+Pixels = NDArray[Any]  # uint8 or uint16; all of one dtype
 
 # Repeats that may wait behind a frame in work. One of a longer run goes to the engine's stream as a frame of its own
 # (its tiles are known there): a still picture of an hour must not keep the encoder waiting for an hour.
@@ -49,31 +48,24 @@ class _Pending(Generic[T]):
 
 def upscale_frames(
     frames: Iterable[tuple[T, Pixels, bool]], network: Network, plan: TilePlan, options: TileOptions
-) -> Iterator[tuple[T, Pixels]]:
-    """Each item with its upscaled picture [scale·h, scale·w, 3], in order; pictures belong to whoever gets them.
+) -> Iterator[tuple[T, Pixels | None]]:
+    """Each item with its upscaled picture [scale·h, scale·w, 3], in order; pictures are not to be written to.
 
-    `frames`: items with their RGB pictures [h, w, 3], all of the plan's size, and whether it is the picture before
-    once more, whose result is then given out again (the same array: do not write to it). Raises what the engine
-    raises, and what breaks a frame.
+    `frames`: items with their RGB pictures [h, w, 3], all of the plan's size and dtype, and whether it is the picture
+    before once more: its result may then be None, for the one before once more. Raises what the engine raises, and what
+    breaks a frame.
     """
     pending: deque[_Pending[T]] = deque()
-    latest: Pixels | None = None
-    bands: list[Pixels] = []
     pictures = _pictures(frames, pending, plan)
     trace = network.trace
     with closing(upscale_all(pictures, network.stream, options, network.counts, network.guard, trace=trace)) as pieces:
         for piece in pieces:
             if isinstance(piece, Broken):
                 raise piece.error
-            bands.append(piece.band.pixels)
-            if piece.last:
-                yield from _repeats(pending, latest)
-                with trace.span(Stage.STITCH):
-                    latest = bands[0] if len(bands) == 1 else np.concatenate(bands)
-                bands = []
-                yield pending.popleft().item, latest
-                yield from _repeats(pending, latest)
-    yield from _repeats(pending, latest)
+            yield from _repeats(pending)
+            yield pending.popleft().item, piece.band.pixels
+            yield from _repeats(pending)
+    yield from _repeats(pending)
 
 
 def _pictures(
@@ -86,11 +78,10 @@ def _pictures(
         pending.append(_Pending(item, waits))
         waiting = waiting + 1 if waits else 0
         if not waits:
-            yield Picture(None, rgb, plan, name=f"frame {frame}")
+            yield Picture(None, rgb, plan, name=f"frame {frame}", whole=True)
 
 
-def _repeats(pending: deque[_Pending[T]], latest: Pixels | None) -> Iterator[tuple[T, Pixels]]:
+def _repeats(pending: deque[_Pending[T]]) -> Iterator[tuple[T, None]]:
     """The repeats at the head of what is pending."""
     while pending and pending[0].repeat:
-        assert latest is not None  # the first frame of all is none
-        yield pending.popleft().item, latest
+        yield pending.popleft().item, None

@@ -53,7 +53,8 @@ def planes_of(frame: VideoFrame) -> list[Plane]:
     wanted = planar_format(frame.format.name)
     # yuvj420p is yuv420p with its range in its name.
     if frame.format.name.replace("yuvj", "yuv") != wanted:
-        frame = frame.reformat(format=wanted, interpolation="POINT")
+        # swscale with threads leaves out a row of a small p010 frame now and then.
+        frame = frame.reformat(format=wanted, interpolation="POINT", threads=1)
     return planes_to_fill(frame)
 
 

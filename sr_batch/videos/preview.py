@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from sr_batch.depth import to_depth
 from sr_batch.errors import UnreadableVideo, UnwritableVideo
 from sr_batch.tiles import plan_tiles
 from sr_batch.videos.colour import to_rgb
@@ -50,6 +51,7 @@ def preview_video(
         befores = (((index, rgb), rgb, False) for index, rgb in frames)
         for (index, before), after in upscale_frames(befores, network, tiles, settings.tile_options()):
             _write(folder / f"frame_{index:06d}.png", before, picture.rotation)
+            assert after is not None  # no frame here is called a repeat
             _write(folder / f"frame_{index:06d}_x{settings.scale}.png", after, picture.rotation)
             done()
     except OSError as error:
@@ -74,8 +76,7 @@ def _write(path: Path, rgb: NDArray[Any], rotation: int) -> None:
     """`rotation`: degrees counter-clockwise that a player turns it by."""
     import cv2
 
-    pixels = rgb if rgb.dtype == np.uint8 else np.rint(rgb * np.float32(255)).astype(np.uint8)
-    turned = np.rot90(pixels, rotation // 90)
+    turned = np.rot90(to_depth(rgb, np.dtype(np.uint8)), rotation // 90)
     written, data = cv2.imencode(".png", cv2.cvtColor(np.ascontiguousarray(turned), cv2.COLOR_RGB2BGR))
     if not written:
         raise UnwritableVideo(f"{path} cannot be written")

@@ -28,14 +28,18 @@ def chroma_shift(frame: VideoFrame) -> tuple[float, float]:
     (0.5, 0.5) is also what comes if the video says nothing. The frame is left as it is.
     """
     side = ALSO if SIDE in (frame.width, frame.height) else SIDE
-    probe = frame.reformat(side, side, "yuv420p", interpolation="POINT")
+    probe = frame.reformat(side, side, "yuv420p", interpolation="POINT", threads=1)
     for index, plane in enumerate(probe.planes):
         pixels = np.full((plane.height, plane.line_size), 128, np.uint8)
         if index == 2:
             pixels[SPOT, SPOT] = 255
         plane.update(pixels.tobytes())
     rgb = probe.reformat(
-        format="rgb24", interpolation=BICUBIC_ACCURATE, src_color_range=FULL_RANGE, dst_color_range=FULL_RANGE
+        format="rgb24",
+        interpolation=BICUBIC_ACCURATE,
+        src_color_range=FULL_RANGE,
+        dst_color_range=FULL_RANGE,
+        threads=1,
     )
     red = rgb.to_ndarray()[:, :, 0].astype(np.float64)
     red -= red[0, 0]

@@ -3,8 +3,8 @@
     decode ──▶ RGB ──▶ engine ──▶ YUV ──▶ encode ──▶ parts ──join──▶ result, verified, renamed
     thread     thread  (caller)   thread  thread
 
-A few frames wait between two stages, so memory does not grow with the video. Whatever ends the work, the part in work
-is finished and kept, and the same call goes on after it.
+What waits between two stages is bounded in bytes, so memory does not grow with the video. Whatever ends the work,
+the part in work is finished and kept, and the same call goes on after it.
 """
 
 from __future__ import annotations
@@ -22,26 +22,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sr_batch.errors import UnreadableVideo
 from sr_batch.tiles import plan_tiles
 from sr_batch.trace import Stage, Trace
 from sr_batch.upscale import TileOptions
 from sr_batch.videos.carrying import MUXERS, plan_carrying
 from sr_batch.videos.codecs import codec_name, result_ending
-from sr_batch.videos.colour import Raster, from_rgb, to_rgb
+from sr_batch.videos.converting import Upscaled, encoder_frames, rasters
 from sr_batch.videos.deinterlacing import LEAD, Deinterlace, deinterlaced
 from sr_batch.videos.encoding import EncoderPlan, EncodingOptions, Output, plan_encoding
-from sr_batch.videos.flow import Consumer, running_ahead
-from sr_batch.videos.frames import BadFrame, OnBadFrame, Shown, read_frames
+from sr_batch.videos.flow import Consumer, room_for, running_ahead
+from sr_batch.videos.frames import OnBadFrame, Shown, read_frames
 from sr_batch.videos.inference import Network, upscale_frames
 from sr_batch.videos.inspecting import VideoFacts, inspect_video
 from sr_batch.videos.joining import Excerpt, join
 from sr_batch.videos.part_writer import PartWriter, writing
 from sr_batch.videos.parts import Part, Parts, open_parts, remove_parts, saying_what_is_kept
-from sr_batch.videos.picture import Picture
 from sr_batch.videos.source import open_video
 from sr_batch.videos.timeline import Placing
 from sr_batch.videos.verifying import Verified, verify
@@ -57,10 +53,6 @@ __all__ = [
     "make_segment",
     "upscale_video",
 ]
-
-Pixels = NDArray[Any]
-ROOM = 1  # frames that wait between two stages: a large one takes tens of megabytes at each
-SAMPLED_ROWS = 16  # every so many rows are compared first
 
 
 @dataclass(frozen=True)
@@ -238,6 +230,11 @@ class VideoTask:
     settings: VideoSettings
     stop: int | None = None  # of the result's frames, the first one that is not made; None: all are
 
+    def room(self, scale: int) -> int:
+        """How many pictures of `scale` times the video's size may wait between two stages."""
+        picture = self.facts.picture
+        return room_for(picture.height * picture.width * scale**2 * 3 * (2 if picture.deep else 1))
+
     @property
     def wanted(self) -> range:
         """Places on the timeline."""
@@ -301,21 +298,21 @@ def _make_parts(job: _Job, network: Network, parts: PartSink, target: Path, prog
     progress(done, total)
     if job.facts.timeline.placing is not Placing.FREE and done == total:
         return
-    settings, trace = job.settings, network.trace
+    settings, trace, room = job.settings, network.trace, job.room(1)
     tiles = plan_tiles(picture.height, picture.width, settings.tile, settings.halo, settings.fixed_tile)
 
-    def encode(items: Iterator[_Upscaled]) -> None:
+    def encode(items: Iterator[Upscaled]) -> None:
         _encode(items, job, parts, target, trace)
 
     with (
         open_video(job.source) as container,
-        running_ahead(_shown(job, container, wanted, done), ROOM, "decode", trace, Stage.DECODE) as shown,
-        running_ahead(_rasters(shown, picture), ROOM, "to RGB", trace) as rasters,
-        Consumer(encode, ROOM, "encode", trace) as encoder,
+        running_ahead(_shown(job, container, wanted, done), room, "decode", trace, Stage.DECODE) as shown,
+        running_ahead(rasters(shown, picture), room, "to RGB", trace) as inputs,
+        Consumer(encode, job.room(settings.scale), "encode", trace) as encoder,
     ):
-        frames = ((raster, raster.raster.rgb, raster.repeat) for raster in rasters)
+        frames = ((item, item.raster.rgb, item.repeat) for item in inputs)
         for item, large in upscale_frames(frames, network, tiles, settings.tile_options()):
-            encoder.put(_Upscaled(item.shown, large, item.raster.alpha))
+            encoder.put(Upscaled(item.shown, large, item.raster.alpha))
             done += 1
             progress(done, max(done, total))
 
@@ -351,47 +348,12 @@ def _decoded(job: _Job, container: Any, wanted: range, done: int) -> Iterator[Sh
         yield shown
 
 
-@dataclass(frozen=True)
-class _Input:
-    shown: Shown
-    raster: Raster
-    repeat: bool  # the same pixels as the frame before
-
-
-@dataclass(frozen=True)
-class _Upscaled:
-    shown: Shown
-    rgb: Pixels  # the same array as before for a repeat
-    alpha: Pixels | None  # as it was decoded, not upscaled yet
-
-
-def _rasters(frames: Iterable[Shown], picture: Picture) -> Iterator[_Input]:
-    before: _Input | None = None
-    for shown in frames:
-        if before is not None and shown.bad is BadFrame.REPEATED and shown.frame is before.shown.frame:
-            before = _Input(shown, before.raster, repeat=True)
-        else:
-            raster = to_rgb(shown.frame, picture)
-            before = _Input(shown, raster, before is not None and _equal(raster, before.raster))
-        yield before
-
-
-def _equal(one: Raster, other: Raster) -> bool:
-    pairs = [(one.rgb, other.rgb), (one.alpha, other.alpha)]
-    for a, b in pairs:
-        if a is None or b is None:
-            if a is not b:
-                return False
-        elif not np.array_equal(a[::SAMPLED_ROWS], b[::SAMPLED_ROWS]) or not np.array_equal(a, b):
-            return False
-    return True
-
-
-def _encode(items: Iterator[_Upscaled], job: _Job, parts: PartSink, target: Path, trace: Trace) -> None:
+def _encode(items: Iterator[Upscaled], job: _Job, parts: PartSink, target: Path, trace: Trace) -> None:
     """In a thread: frames into parts. A part that is begun is finished when the frames end, however they end."""
     rule, writer, begun = job.settings.part, None, 0.0
-    suffix = target.suffix.lower()
-    with running_ahead(_frames(items, job), ROOM, "from RGB", trace) as frames:
+    suffix, scale = target.suffix.lower(), job.settings.scale
+    room = job.room(scale)
+    with running_ahead(encoder_frames(items, job.plan, scale, room), room, "from RGB", trace) as frames:
         for shown, frame in frames:
             if writer is None:
                 writer, begun = PartWriter(parts.next_file(suffix), job.plan, parts.frames), time.monotonic()
@@ -409,25 +371,3 @@ def _add(parts: PartSink, writer: PartWriter, target: Path) -> None:
     part = writer.finish()
     with writing(target):
         parts.add(part)
-
-
-def _frames(items: Iterator[_Upscaled], job: _Job) -> Iterator[tuple[Shown, Any]]:
-    """Upscaled pictures as frames of the encoder's format. A repeat is the same frame again."""
-    before: _Upscaled | None = None
-    frame: Any = None
-    for item in items:
-        if before is None or item.rgb is not before.rgb or item.alpha is not before.alpha:
-            alpha = None if item.alpha is None else _large_alpha(item.alpha, job.settings.scale)
-            frame = from_rgb(Raster(item.rgb, alpha), job.plan.pixel_format, job.plan.colour)
-        before = item
-        yield item.shown, frame
-
-
-def _large_alpha(alpha: Pixels, scale: int) -> Pixels:
-    """Lanczos, as for photos."""
-    import cv2
-
-    if alpha.min() == alpha.max():
-        return np.full((alpha.shape[0] * scale, alpha.shape[1] * scale), alpha.flat[0], alpha.dtype)
-    large = cv2.resize(alpha, None, fx=scale, fy=scale, interpolation=cv2.INTER_LANCZOS4)
-    return np.clip(large, 0, 255 if alpha.dtype == np.uint8 else 1).astype(alpha.dtype)

@@ -148,7 +148,9 @@ def shrunk(plane: Floats, factors: tuple[int, int], position: tuple[float, float
     for axis in (0, 1):
         if factors[axis] == 2:
             length = plane.shape[axis]
-            taps = {0: {-1: 0.25, 0: 0.5, 1: 0.25}, 0.5: {0: 0.5, 1: 0.5}, 1: {0: 0.25, 1: 0.5, 2: 0.25}}[position[axis]]
+            taps = {0: {-1: 0.25, 0: 0.5, 1: 0.25}, 0.5: {0: 0.5, 1: 0.5}, 1: {0: 0.25, 1: 0.5, 2: 0.25}}[
+                position[axis]
+            ]
             first = np.arange(0, length, 2)
             parts = [
                 weight * np.take(plane, np.clip(first + offset, 0, length - 1), axis) for offset, weight in taps.items()
@@ -170,7 +172,7 @@ def test_every_code_is_that_of_the_formula_wherever_a_strip_ends(
     monkeypatch.setattr("sr_batch.videos.strips.STRIP_BYTES", 6 * size[1] * 3 * 4)
     samples, colour = Samples.named(pixel_format), colour_of(1, full, siting)
     raster = raster_of(np.random.default_rng(0).random((*size, 3)), samples.depth > 8)
-    meant = codes(raster.rgb / full_scale(raster.rgb.dtype), colour, samples.depth)
+    meant = codes(levels(raster.rgb) / 255, colour, samples.depth)
     meant[1:] = [shrunk(plane, samples.subsampling, siting.shift) for plane in meant[1:]]
     with ThreadPoolExecutor(3) as pool:
         frame = from_rgb(raster, pixel_format, colour, None, pool, 3)
