@@ -4,6 +4,7 @@ source.py       a file opened; what is no video is refused
 timeline.py     when each frame is shown, read from the packets
 frames.py       the decoded frames, each in its place
 inspecting.py   all of that which is known before the work
+converting.py   decoded frames become RGB, upscaled RGB becomes frames for the encoder
 inference.py    frames through the engine, one stream of tiles
 flow.py         stages in threads, with bounded queues
 part_writer.py  frames encoded into a finished part
@@ -18,6 +19,9 @@ deinterlacing.py  interlaced frames made whole
 picture.py      what a video's pictures are: size, samples, colour, aspect, rotation, HDR
 siting.py       where its chroma samples lie
 colour.py       decoded frame <-> RGB array, exactly
+matrices.py     RGB <-> Y, Cb, Cr as numbers
+filling.py      RGB into a frame's planes
+strips.py       work on a picture in strips that fit in the cache
 chroma.py       half-resolution chroma enlarged and shrunk, about where it lies
 planes.py       frames as arrays, one for each plane
 encoding.py     options + picture + container -> which encoder, how set

@@ -27,6 +27,42 @@ def test_bands_put_together_are_the_whole_picture(height: int, width: int, tile:
     assert np.array_equal(np.concatenate([band.pixels for band in bands]), enlarge(image))
 
 
+@pytest.mark.parametrize("reuse_bytes", [0, 1 << 10, 32 << 20])
+@pytest.mark.parametrize("tile", [30, 64])
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_a_picture_wanted_whole_comes_as_one_band_that_stays_as_it_is(
+    depth: type[np.uint8 | np.uint16], tile: int, reuse_bytes: int
+) -> None:
+    """Of one tile or many, remembered or not, the same picture three times."""
+    image: NDArray[np.uint8 | np.uint16] = random_pixels(64, 50).astype(depth)
+    pictures = [Picture(number, image, plan_tiles(64, 50, tile, 4), whole=True) for number in range(3)]
+    pieces = list(upscale_all(pictures, reusing, TileOptions(4, 4, 1, reuse_bytes)))
+    for number, piece in enumerate(pieces):
+        assert isinstance(piece, Piece)
+        assert (piece.of, piece.band.top, piece.last) == (number, 0, True)
+        assert piece.band.pixels.dtype == depth
+        assert np.array_equal(piece.band.pixels, enlarge(image))
+    assert len(pieces) == 3
+
+
+def test_a_result_that_a_later_picture_needs_outlives_the_engines_buffer_though_it_is_not_remembered() -> None:
+    """The second picture's first tile is computed after its second one, which the first picture has too."""
+
+    def reading_ahead(batches: Iterable[Pixels]) -> Generator[Pixels]:
+        yield from reusing(iter(list(batches)))
+
+    first, other = random_pixels(30, 30), random_pixels(30, 30)[::-1]
+    plan = plan_tiles(60, 30, 30, 0)
+    pictures = [
+        Picture(0, np.concatenate([first, first]), plan, whole=True),
+        Picture(1, np.concatenate([other, first]), plan, whole=True),
+    ]
+    pieces = list(upscale_all(pictures, reading_ahead, TileOptions(4, 0, 1, reuse_bytes=1)))
+    for picture, piece in zip(pictures, pieces, strict=True):
+        assert isinstance(piece, Piece) and isinstance(picture.pixels, np.ndarray)
+        assert np.array_equal(piece.band.pixels, enlarge(picture.pixels))
+
+
 def test_every_tile_is_told_so_that_progress_never_stands_still() -> None:
     told: list[int] = []
     plan = plan_tiles(90, 70, 40, 4)
@@ -35,15 +71,18 @@ def test_every_tile_is_told_so_that_progress_never_stands_still() -> None:
     assert sum(told) == 90 * 70
 
 
-def test_a_band_stays_as_it_is_when_the_engine_reuses_its_buffer() -> None:
-    def reusing(batches: Iterable[Pixels]) -> Generator[Pixels]:
-        buffer = np.empty((1, 160, 160, 3), dtype=np.uint8)
-        for batch in batches:
-            result = buffer[:, : batch.shape[1] * 4, : batch.shape[2] * 4]
-            result[:] = enlarge(batch)
-            yield result
-            buffer[:] = 0
+def reusing(batches: Iterable[Pixels]) -> Generator[Pixels]:
+    """An engine with one buffer for all its results."""
+    buffer: Pixels | None = None
+    for batch in batches:
+        buffer = np.empty((1, 256, 256, 3), dtype=batch.dtype) if buffer is None else buffer
+        result = buffer[:, : batch.shape[1] * 4, : batch.shape[2] * 4]
+        result[:] = enlarge(batch)
+        yield result
+        buffer[:] = 0
 
+
+def test_a_band_stays_as_it_is_when_the_engine_reuses_its_buffer() -> None:
     image = random_pixels(90, 70)
     bands = list(upscale(image, reusing, plan_tiles(90, 70, 40, 4), OPTIONS))
     assert np.array_equal(np.concatenate([band.pixels for band in bands]), enlarge(image))
