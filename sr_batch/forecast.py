@@ -15,7 +15,7 @@ from typing import Self
 
 from sr_batch.errors import PhotoError, VideoError
 from sr_batch.folders import Job, PhotoJob, WorkList
-from sr_batch.photos import probe
+from sr_batch.photos import check_sequence, inspect_photo
 from sr_batch.sizes import SizePolicy
 from sr_batch.space import Needed
 
@@ -73,12 +73,15 @@ class Forecast:
         self._read += 1
 
     def _photo_pixels(self, photo: PhotoJob) -> int:
-        size = probe(photo.source, ANY_SIZE)
-        if self._sizes.why_left_alone(size) is not None:
+        """Of all its frames or pages."""
+        facts = inspect_photo(photo.source, ANY_SIZE)
+        if self._sizes.why_left_alone(facts.size) is not None:
             return 0
-        result = self._sizes.result_of(size, self._scale)
-        self._needed.add(photo.root or photo.target.parent, result, photo.format)
-        return size.pixels
+        if facts.sequence is not None:
+            check_sequence(facts.sequence, photo.format)
+        result = self._sizes.result_of(facts.size, self._scale)
+        self._needed.add(photo.root or photo.target.parent, facts.result_pixels(result), photo.format)
+        return facts.pixels
 
     def _read_on(self) -> None:
         while not self._is_complete and not self._stop.is_set():

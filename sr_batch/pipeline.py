@@ -31,7 +31,9 @@ from sr_batch.journal import Journals, Stamp, fingerprint
 from sr_batch.photos import (
     AlphaChoice,
     Photo,
+    PhotoFacts,
     Size,
+    check_sequence,
     check_size,
     inspect_photo,
     open_photo,
@@ -310,7 +312,7 @@ def _check_and_decode(
         if (reason := settings.sizes.why_left_alone(source.size)) is not None:
             raise _LeftAlone(reason)
         size = settings.sizes.result_of(source.size, settings.scale)
-        _check_target(job, size)
+        _check_target(job, source, size)
     except BaseException:
         budget.take(ticket, 0)  # whose turn it is now
         raise
@@ -319,19 +321,19 @@ def _check_and_decode(
     try:
         stamp, content = fingerprint(job.source) if hashed else (None, "")
         photo = open_photo(job.source, settings.read).for_result(job.format, size)
-        if photo.sequence is not None:
-            pixels = round(photo.sequence.pixels * size.pixels / photo.size.pixels)
-            check_room(job.target.parent, pixels, job.format)
     except BaseException:
         budget.give_back(source.held_bytes)
         raise
     return _Decoded(photo, size, source.held_bytes, stamp, content)
 
 
-def _check_target(job: PhotoJob, size: Size) -> None:
+def _check_target(job: PhotoJob, source: PhotoFacts, size: Size) -> None:
+    """Whether the result, of this size, can be."""
+    if source.sequence is not None:
+        check_sequence(source.sequence, job.format)
     check_size(size, job.format)
     ready_folder(job)
-    check_room(job.target.parent, size.pixels, job.format)
+    check_room(job.target.parent, source.result_pixels(size), job.format)
 
 
 def _pages(output: _Output, settings: Settings) -> Iterator[_Page]:

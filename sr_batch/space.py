@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from sr_batch.errors import UnwritablePhoto
-from sr_batch.photos import PhotoFormat, Size
+from sr_batch.photos import PhotoFormat
 from sr_train.errors import UsageError
 
 __all__ = ["Needed", "check_room", "disk_full"]
@@ -51,8 +51,8 @@ class Needed:
         self._by_disk: dict[int, tuple[Path, float]] = {}  # a folder on it, bytes
         self._disks: dict[Path, int] = {}  # of output folders
 
-    def add(self, folder: Path, size: Size, kind: PhotoFormat) -> None:
-        """A result of this size will go to (a folder below) `folder`, which may not be there yet."""
+    def add(self, folder: Path, pixels: int, kind: PhotoFormat) -> None:
+        """A result of so many pixels will go to (a folder below) `folder`, which may not be there yet."""
         if folder not in self._disks:
             there = folder.absolute()
             while not there.exists():
@@ -61,7 +61,7 @@ class Needed:
             self._by_disk.setdefault(self._disks[folder], (there, 0.0))
         disk = self._disks[folder]
         there, needed = self._by_disk[disk]
-        self._by_disk[disk] = (there, needed + _least_bytes(size.pixels, kind))
+        self._by_disk[disk] = (there, needed + _least_bytes(pixels, kind))
 
     def check(self) -> None:
         """Raise UsageError where all of them cannot fit."""

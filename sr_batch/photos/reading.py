@@ -127,6 +127,10 @@ class PhotoFacts:
         """Of all pictures together."""
         return self.size.pixels if self.sequence is None else self.sequence.pixels
 
+    def result_pixels(self, result: Size) -> int:
+        """Of all results together, if that of the first has this size."""
+        return round(self.pixels * result.pixels / self.size.pixels)
+
 
 def inspect_photo(path: Path, max_pixels: int = MAX_PIXELS) -> PhotoFacts:
     """Read a photo's header. Raises UnreadablePhoto when it is not a photo that can be upscaled."""
@@ -173,6 +177,8 @@ def _read_picture(source: Source, index: int, options: ReadOptions) -> Photo:
     colour, icc = _convert_colour(raster.colour, icc, options.icc, lost)
     if (found := Size(colour.shape[0], colour.shape[1])) != promised:
         raise UnreadablePhoto(f"damaged: {promised} pixels by its header, {found} by its content")
+    if index == 0 and source.first > 0:
+        lost.append("the picture that it shows where animations do not play is not one of its frames and was left out")
     grey = colour.ndim == 2
     rgb = np.repeat(colour[:, :, None], 3, axis=2) if grey else colour
     alpha = raster.alpha

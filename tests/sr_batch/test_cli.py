@@ -266,6 +266,22 @@ def test_a_dry_run_says_everything_and_writes_nothing(sr_batch: Command, tmp_pat
     assert not (tmp_path / "p_x4").exists()
 
 
+def test_a_dry_run_sees_what_a_format_cannot_hold_and_counts_every_frame(sr_batch: Command, tmp_path: Path) -> None:
+    frames = [Image.fromarray(random_pixels(100, 200, seed)) for seed in range(5)]
+    (tmp_path / "p").mkdir()
+    frames[0].save(tmp_path / "p" / "moving.webp", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "p" / "pages.tif", save_all=True, append_images=frames[1:])
+    code, out, _ = sr_batch(tmp_path / "p", "--dry-run", "--format", "jpg")
+    assert code == 1
+    assert "moving.webp: is an animation of 5 frames, and JPEG holds one picture" in out
+    assert "pages.tif: has 5 pages, and JPEG holds one" in out
+    for kind in ("png", "avif", "webp"):
+        code, out, _ = sr_batch(tmp_path / "p" / "moving.webp", "--dry-run", "--format", kind)
+        assert (code, "5 frames, 200x100 -> 800x400" in out) == (0, True)
+    code, out, _ = sr_batch(tmp_path / "p", "--dry-run")
+    assert code == 0 and "0.2 MP would become 3.2 MP" in out
+
+
 def test_quiet_says_only_what_failed(sr_batch: Command, tmp_path: Path) -> None:
     _photo(tmp_path / "p" / "a.png")
     assert sr_batch(tmp_path / "p", "-q") == (0, "", "")

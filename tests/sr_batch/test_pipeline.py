@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -302,9 +303,14 @@ def test_few_photos_are_held_at_a_time_however_many_there_are(tmp_path: Path, mo
     assert most <= (SETTINGS.load + 1) + (SETTINGS.save + 1)
 
 
-def test_decoded_photos_wait_in_bytes_a_large_one_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three decoders, room for two photos: while the engine has the first, one more is decoded and no third."""
+@pytest.mark.parametrize(("depth", "together"), [(np.uint8, 2), (np.uint16, 1)])
+def test_decoded_photos_wait_in_bytes_a_large_one_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depth: type, together: int
+) -> None:
+    """Three decoders, room for two 8-bit photos: while the engine has the first, one more is decoded and no third."""
     jobs = _jobs(tmp_path, *[(100, 100)] * 5)
+    for job in jobs:
+        cv2.imwrite(str(job.source), random_pixels(100, 100).astype(depth))
     monkeypatch.setattr(pipeline, "DECODED_BYTES", 2 * 100 * 100 * 3)
     decoded: list[str] = []
     real_read = pipeline.open_photo
@@ -327,7 +333,7 @@ def test_decoded_photos_wait_in_bytes_a_large_one_alone(tmp_path: Path, monkeypa
     monkeypatch.setattr(pipeline, "open_photo", watched_read)
     summary = Summary()
     run_batch(jobs, engine, Settings(4, 64, 4, load=3), Recorder(), summary)
-    assert (most, summary.done) == (2, 5)
+    assert (most, summary.done) == (together, 5)
 
 
 def test_an_engine_that_gives_black_is_found_out_and_its_photo_is_right_or_failed(tmp_path: Path) -> None:

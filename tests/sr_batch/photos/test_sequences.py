@@ -148,7 +148,7 @@ def test_viewers_without_animation_see_the_first_frame(tmp_path: Path) -> None:
     assert np.array_equal(found[:, :, 2::-1], enlarge(_frames()[0]))
 
 
-def test_the_still_picture_before_an_animation_is_no_frame(tmp_path: Path) -> None:
+def test_the_still_picture_before_an_animation_is_no_frame_and_its_loss_is_told(tmp_path: Path) -> None:
     """A PNG may have one for viewers without animation."""
     source = _save(
         tmp_path / "moving.png", [np.zeros((HEIGHT, WIDTH, 3), np.uint8), *_frames()][:3], default_image=True
@@ -156,6 +156,9 @@ def test_the_still_picture_before_an_animation_is_no_frame(tmp_path: Path) -> No
     photo = read_photo(source)
     assert photo.sequence is not None and photo.sequence.count == 2
     assert np.array_equal(photo.rgb, _frames()[0])
+    assert ["where animations do not play" in line for line in photo.warnings] == [True]
+    assert [further.warnings for further in read_further(source, ReadOptions())] == [()]
+    assert read_photo(_save(tmp_path / "plain.png", _frames())).warnings == ()
 
 
 @pytest.mark.parametrize("kind", [PhotoFormat.JPEG, PhotoFormat.TIFF])
