@@ -5,6 +5,7 @@
 
 formats.py       which formats there are, and how large their pictures may be
 opening.py       a file opened: what is in it, which library reads it; their errors are translated here
+reasons.py       why a file could not be read, for people
 reading.py       file -> Photo
 streaming.py     large ones decoded while they are cut
 png_words.py     what a PNG says, without its pixels

@@ -12,7 +12,15 @@ import numpy as np
 from sr_batch.errors import PhotoOutOfReach, UnwritablePhoto
 from sr_batch.sizes import Size
 
-__all__ = ["PhotoFormat", "Sequence", "Size", "check_sequence", "check_size", "pillow_formats"]
+__all__ = [
+    "JXL_STARTS",
+    "PhotoFormat",
+    "Sequence",
+    "Size",
+    "check_sequence",
+    "check_size",
+    "pillow_formats",
+]
 
 UNLIMITED = 2**31 - 1
 AVIF_MAX_PIXELS = 16384**2  # what decoders built on libavif accept

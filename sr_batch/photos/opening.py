@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from sr_batch.errors import PhotoOutOfReach, UnreadablePhoto
 from sr_batch.photos.deep import is_deep_tiff_page, png_depth
@@ -25,6 +25,7 @@ from sr_batch.photos.jpeg2000 import Jp2Facts, read_jp2
 from sr_batch.photos.jpegxl import JxlFacts, read_jxl
 from sr_batch.photos.metadata import PHOTOSHOP_IPTC
 from sr_batch.photos.png_words import png_without_pixels
+from sr_batch.photos.reasons import reason_of
 from sr_batch.photos.tiff import TIFF_XMP, is_tiff
 from sr_batch.photos.xmp import xmp_orientation
 
@@ -176,16 +177,16 @@ def open_source(path: Path, max_pixels: int, *, pixels: bool = True) -> Iterator
             yield source
     except UnreadablePhoto:
         raise
-    except UnidentifiedImageError as error:
-        raise UnreadablePhoto("damaged, or not a picture of a known format, whatever its name says") from error
     except MemoryError as error:
         raise PhotoOutOfReach("too large for this machine's memory") from error
-    except OSError as error:
-        if error.errno is not None:  # the system's, not Pillow's
-            raise PhotoOutOfReach(f"cannot be read ({error.strerror})") from error
-        raise UnreadablePhoto(f"cannot be read ({_one_line(error)})") from error
     except Exception as error:  # damaged files raise SyntaxError, ValueError, struct.error and more in the libraries
-        raise UnreadablePhoto(f"damaged, cannot be decoded ({_one_line(error)})") from error
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, not Pillow's
+            raise PhotoOutOfReach(f"cannot be read ({error.strerror})") from error
+        try:
+            reason = reason_of(error, path)
+        except OSError as gone:
+            raise PhotoOutOfReach(f"cannot be read ({gone.strerror})") from error
+        raise UnreadablePhoto(reason) from error
 
 
 def _open_image(path: Path, stack: ExitStack) -> Source:
@@ -243,7 +244,3 @@ def _check_limit(source: Source, max_pixels: int) -> None:
         )
     if largest.pixels == 0:
         raise UnreadablePhoto(f"damaged: {largest} pixels by its header")
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())
