@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import chain
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from sr_export.engines import Engine, Pixels, Watch
+from sr_export.engines import Engine, Pixels, StreamsTensors, Watch
+from sr_train.errors import UsageError
 
-__all__ = ["Doors"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["DeviceEngine", "Doors"]
+
+
+@dataclass(frozen=True)
+class DeviceEngine:
+    """An engine for what lies on its device: see sr_export.engines.base.StreamsTensors."""
+
+    stream: Callable[[Iterable[Tensor]], Generator[Tensor]]
+    device: str  # torch's name of it
 
 
 class Doors:
@@ -40,6 +53,16 @@ class Doors:
         if self._deep is None:
             self._deep = self._stack.enter_context(self._open_deep())
         return self._deep
+
+    def on_device(self, deep: bool) -> DeviceEngine:
+        """The engine of one door, for pictures that lie on its device. UsageError where it does not take them."""
+        engine = self.deep() if deep else self._pixel
+        if not isinstance(engine, StreamsTensors):
+            raise UsageError(
+                f"engine {engine.traits.name} does not take pictures that are on a GPU already: use --engine trt, rtx "
+                "or torch, with one --device cuda:N"
+            )
+        return DeviceEngine(engine.stream_tensors, engine.traits.device)
 
     def __enter__(self) -> Self:
         return self

@@ -19,7 +19,7 @@ __all__ = ["Options", "options_record", "parse_options"]
 ENGINES = ("auto", "torch", "onnx", "openvino", "trt", "rtx")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 CODECS = ("copy-of-input", "h264", "hevc", "av1", "vp9", "prores", "ffv1")
-HARDWARE = ("none", "auto", "nvenc", "qsv", "videotoolbox", "amf")
+HARDWARE = ("none", "auto", "nvenc", "qsv", "videotoolbox", "amf", "nvdec-nvenc")
 FORMATS = ("same", "png", "jpg", "webp", "tiff", "avif")
 
 
@@ -190,7 +190,8 @@ def _add_videos(group: argparse._ArgumentGroup) -> None:
     add("--crf", type=_not_negative, metavar="N", help="quality in the encoder's measure, lower is better")
     add("--preset", help="the encoder's own: x264's veryslow, SVT-AV1's 6, ProRes's profile hq")
     add("--pix-fmt", metavar="NAME", help="FFmpeg's name of a pixel format (as the input's)")
-    add("--hw", choices=HARDWARE, default="none", help="hardware encoder; auto: what is here (none: smallest files)")
+    add("--hw", choices=HARDWARE, default="none",
+        help="hardware encoder; auto: what is here; nvdec-nvenc: frames stay on the GPU (none)")  # fmt: skip
     add("--stream", type=_whole, metavar="N", help="which video stream of a file with several, from 0 (the first)")
     add("--range", type=_range, default=(None, None), metavar="START-END",
         help="only this piece: seconds or H:MM:SS from the first frame, one of them may be left out")  # fmt: skip

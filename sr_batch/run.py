@@ -44,6 +44,7 @@ from sr_export.model import prepare
 from sr_train.errors import UsageError
 
 if TYPE_CHECKING:
+    from sr_batch.videos.upscaling import MakeParts
     from sr_export.engines.base import Traits
     from sr_export.model import Prepared
 
@@ -121,6 +122,10 @@ def _check_for_videos(options: Options, work: WorkList, scale: int) -> None:
         raise UsageError(
             f"videos are enlarged by the model's own factor of {scale}; leave --scale and --target-size out"
         )
+    if videos and options.hw == "nvdec-nvenc":
+        from sr_batch.videos.resident import refuse_without_gpu
+
+        refuse_without_gpu(options.device)
 
 
 @dataclass(frozen=True)
@@ -217,7 +222,17 @@ def _run_jobs(batch: _Batch, guard: Guard, trace: Trace, summary: Summary, out: 
                 journals,
                 overwrite=options.overwrite,
                 previews=options.preview,
+                make_parts=_made_on_the_gpu(batch),
             )
+
+
+def _made_on_the_gpu(batch: _Batch) -> MakeParts | None:
+    """What makes the parts of videos under --hw nvdec-nvenc."""
+    if batch.options.hw != "nvdec-nvenc":
+        return None
+    from sr_batch.videos.resident import resident_parts
+
+    return resident_parts(batch.doors.on_device)
 
 
 def _listeners(batch: _Batch, journals: Journals, summary: Summary, out: TextIO, stack: ExitStack) -> Events:

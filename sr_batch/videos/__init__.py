@@ -7,6 +7,8 @@ inspecting.py   all of that which is known before the work
 converting.py   decoded frames become RGB, upscaled RGB becomes frames for the encoder
 inference.py    frames through the engine, one stream of tiles
 flow.py         stages in threads, with bounded queues
+resident.py     instead of the three above: frames that stay on a GPU
+device_colour.py  colour.py for them, in torch
 part_writer.py  frames encoded into a finished part
 parts.py        the parts on disk, and their journal
 carrying.py     which other streams go into the result, and how

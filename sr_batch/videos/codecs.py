@@ -39,6 +39,7 @@ class Hardware(StrEnum):
     QSV = "qsv"
     VIDEOTOOLBOX = "videotoolbox"
     AMF = "amf"
+    NVDEC_NVENC = "nvdec-nvenc"  # decoded, upscaled and encoded in the memory of one NVIDIA GPU
 
 
 HdrParameters = Callable[[MasteringDisplay | None, ContentLight | None], list[str]]

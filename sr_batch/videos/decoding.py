@@ -20,6 +20,7 @@ DEVICES = {
     Hardware.QSV: ("qsv",),
     Hardware.VIDEOTOOLBOX: ("videotoolbox",),
     Hardware.AMF: ("d3d11va",),
+    Hardware.NVDEC_NVENC: ("cuda",),
     Hardware.AUTO: ("cuda", "videotoolbox", "qsv", "d3d11va"),
 }
 
@@ -28,7 +29,7 @@ def decoder_of(stream: VideoStream, hardware: Hardware = Hardware.NONE) -> Video
     """A decoder for this stream's packets, at its beginning: only one may be in use at a time.
 
     Hardware gives the same pictures as software (decoding is exactly defined) and is used where it opens; whatever
-    it cannot decode, software does.
+    it cannot decode, software does. NVDEC_NVENC leaves the pictures in the memory of the GPU.
     """
     usual = stream.codec_context
     name = ALPHA_DECODERS.get(usual.name)
@@ -37,13 +38,13 @@ def decoder_of(stream: VideoStream, hardware: Hardware = Hardware.NONE) -> Video
     if name is not None and alpha == "1":
         return _own(stream, name) or usual
     for device in DEVICES.get(hardware, ()):
-        decoder = _own(stream, usual.name, device)
+        decoder = _own(stream, usual.name, device, owned=hardware is Hardware.NVDEC_NVENC)
         if decoder is not None:
             return decoder
     return usual
 
 
-def _own(stream: VideoStream, name: str, device: str | None = None) -> VideoCodecContext | None:
+def _own(stream: VideoStream, name: str, device: str | None = None, *, owned: bool = False) -> VideoCodecContext | None:
     """A decoder beside the stream's; None if this FFmpeg or this machine does not have it."""
     from av.codec.codec import UnknownCodecError
     from av.codec.context import CodecContext
@@ -52,7 +53,7 @@ def _own(stream: VideoStream, name: str, device: str | None = None) -> VideoCode
 
     if device is not None and device not in hwdevices_available():
         return None
-    hwaccel = None if device is None else HWAccel(device, allow_software_fallback=True)
+    hwaccel = None if device is None else HWAccel(device, allow_software_fallback=True, is_hw_owned=owned)
     try:
         decoder = cast("VideoCodecContext", CodecContext.create(name, "r", hwaccel))
     # A missing driver is a PermissionError, fallback allowed or not.

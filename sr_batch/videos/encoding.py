@@ -97,7 +97,7 @@ def plan_encoding(options: EncodingOptions, picture: Picture, output: Output) ->
     plan = EncoderPlan(
         codec=codec,
         encoder=encoder.name,
-        pixel_format=samples.name,
+        pixel_format="cuda" if options.hardware is Hardware.NVDEC_NVENC else samples.name,
         options=_options(encoder, options, samples, picture),
         codec_tag="hvc1" if codec is Codec.HEVC and output.container in ("mp4", "mov") else None,
         height=output.height,
@@ -109,7 +109,7 @@ def plan_encoding(options: EncodingOptions, picture: Picture, output: Output) ->
         rate=output.rate,
         notes=(*notes, *_lost_metadata(encoder, picture)),
     )
-    if (words := refusal(plan.encoder, plan.pixel_format, dict(plan.options))) is not None:
+    if (words := refusal(plan.encoder, samples.name, dict(plan.options))) is not None:
         raise UsageError(f"{plan.encoder} does not open with {_settings(options)}: {words}; choose another, or none")
     return plan
 
@@ -210,6 +210,8 @@ def _encoder(
     """The encoder on the hardware that is wanted, and its pixel format; software where `auto` finds none."""
     if options.hardware is Hardware.NONE:
         return _software(options, codec, picture, output, notes)
+    if options.hardware is Hardware.NVDEC_NVENC:
+        return _resident(options, codec, picture, notes)
     reasons = []
     for kind in HARDWARE_ORDER if options.hardware is Hardware.AUTO else (options.hardware,):
         encoder = encoder_of(codec, kind)
@@ -230,6 +232,30 @@ def _encoder(
         raise UsageError(f"--hw {options.hardware} cannot be used here ({'; '.join(reasons)}): leave it out")
     notes.append(f"no hardware encoder ({'; '.join(reasons)})")
     return _software(options, codec, picture, output, notes)
+
+
+def _resident(options: EncodingOptions, codec: Codec, picture: Picture, notes: list[str]) -> tuple[Encoder, Samples]:
+    """NVENC, from frames as NVDEC gives them: the two formats whose planes a GPU's memory shares with torch."""
+    encoder, samples = encoder_of(codec, Hardware.NVENC), picture.samples
+    held = Samples.named("p010le" if samples.depth == 10 else "nv12")
+    if options.pixel_format is not None:
+        reason: str | None = "it has its own pixel formats, and --pix-fmt none"
+    elif encoder is None:
+        reason = f"NVENC has no encoder for {codec_name(codec)}"
+    elif samples.subsampling != (2, 2) or samples.alpha or samples.grey or samples.depth not in (8, 10):
+        reason = f"only 4:2:0 of 8 and 10 bits stays on the GPU, not {samples.name}"
+    elif picture.height % 2 or picture.width % 2:
+        reason = f"only even sizes stay on the GPU, not {picture.width}x{picture.height}"
+    elif picture.interlaced:
+        reason = "the deinterlacer works on the processor"
+    elif held.depth == 10 and codec is Codec.H264:
+        reason = "h264_nvenc has 8 bits only: --codec hevc has 10"
+    else:
+        reason = refusal(encoder.name, held.name, dict(encoder.fixed))
+    if reason is not None or encoder is None:
+        raise UsageError(f"--hw nvdec-nvenc cannot be used for this video ({reason}): leave it out")
+    notes.append(f"decoded, upscaled and encoded on the GPU ({encoder.name})")
+    return encoder, held
 
 
 def _software(

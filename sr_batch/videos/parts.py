@@ -51,8 +51,8 @@ class Part:
 class Parts:
     """The open, locked folder."""
 
-    def __init__(self, folder: Path, journal: IO[bytes], found: list[Part]) -> None:
-        self.folder, self._journal = folder, journal
+    def __init__(self, target: Path, folder: Path, journal: IO[bytes], found: list[Part]) -> None:
+        self.target, self.folder, self._journal = target, folder, journal
         self._found = found
 
     @property
@@ -111,7 +111,7 @@ def open_parts(target: Path, key: str) -> Iterator[Parts]:
             raise
         except OSError as error:
             raise UnwritableVideo(f"the folder {folder} cannot be written ({error.strerror})") from error
-        yield Parts(folder, journal, found)
+        yield Parts(target, folder, journal, found)
 
 
 @contextmanager

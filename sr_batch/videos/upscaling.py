@@ -20,11 +20,11 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from sr_batch.errors import UnreadableVideo
 from sr_batch.tiles import plan_tiles
-from sr_batch.trace import Stage, Trace
+from sr_batch.trace import NO_TRACE, Stage, Trace
 from sr_batch.upscale import TileOptions
 from sr_batch.videos.carrying import MUXERS, plan_carrying
 from sr_batch.videos.codecs import codec_name, result_ending
@@ -43,6 +43,11 @@ from sr_batch.videos.timeline import Placing
 from sr_batch.videos.verifying import Verified, verify
 from sr_train.atomic_file import atomic_file
 
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
 __all__ = [
     "MakeParts",
     "PartRule",
@@ -50,8 +55,10 @@ __all__ = [
     "VideoDone",
     "VideoSettings",
     "VideoTask",
+    "decoded_frames",
     "make_segment",
     "upscale_video",
+    "write_parts",
 ]
 
 
@@ -317,17 +324,18 @@ def _make_parts(job: _Job, network: Network, parts: PartSink, target: Path, prog
             progress(done, max(done, total))
 
 
-def _shown(job: _Job, container: Any, wanted: range, done: int) -> Iterator[Shown]:
+def _shown(job: _Job, container: InputContainer, wanted: range, done: int) -> Iterator[Shown]:
     """The frames of the job from number `done` on, all of one size, deinterlaced."""
     if not job.facts.picture.interlaced:
-        return _decoded(job, container, wanted, done)
+        return decoded_frames(job, container, wanted, done)
     before = min(done, LEAD)  # so that a resumed run's frames are those of an undisturbed one
-    return islice(deinterlaced(_decoded(job, container, wanted, done - before)), before, None)
+    return islice(deinterlaced(decoded_frames(job, container, wanted, done - before)), before, None)
 
 
-def _decoded(job: _Job, container: Any, wanted: range, done: int) -> Iterator[Shown]:
+def decoded_frames(job: VideoTask, container: InputContainer, wanted: range, done: int) -> Iterator[Shown]:
+    """The frames of the job from number `done` of the result on, as they are decoded, all of one size."""
     timeline, picture, settings = job.facts.timeline, job.facts.picture, job.settings
-    video = container.streams[job.facts.stream]
+    video = cast("VideoStream", container.streams[job.facts.stream])
     hardware = settings.encoding.hardware
     if timeline.placing is Placing.FREE:  # places are not known before: everything is decoded, the time decides
         first, last = timeline.pts[wanted.start], timeline.pts[wanted.stop - 1]
@@ -349,20 +357,28 @@ def _decoded(job: _Job, container: Any, wanted: range, done: int) -> Iterator[Sh
 
 
 def _encode(items: Iterator[Upscaled], job: _Job, parts: PartSink, target: Path, trace: Trace) -> None:
-    """In a thread: frames into parts. A part that is begun is finished when the frames end, however they end."""
-    rule, writer, begun = job.settings.part, None, 0.0
-    suffix, scale = target.suffix.lower(), job.settings.scale
+    """In a thread: upscaled pictures into parts."""
+    scale = job.settings.scale
     room = job.room(scale)
     with running_ahead(encoder_frames(items, job.plan, scale, room), room, "from RGB", trace) as frames:
-        for shown, frame in frames:
-            if writer is None:
-                writer, begun = PartWriter(parts.next_file(suffix), job.plan, parts.frames), time.monotonic()
-            with trace.span(Stage.ENCODE, f"frame {parts.frames + writer.frames + 1}"):
-                writer.add(shown, frame)
-            long = writer.frames >= rule.least and time.monotonic() - begun >= rule.seconds
-            if writer.frames >= rule.frames or long:
-                _add(parts, writer, target)
-                writer = None
+        write_parts(frames, job, parts, target, trace)
+
+
+def write_parts(
+    frames: Iterable[tuple[Shown, VideoFrame]], job: VideoTask, parts: PartSink, target: Path, trace: Trace = NO_TRACE
+) -> None:
+    """Frames of the plan's size into parts. A part that is begun is finished when the frames end, however they end."""
+    rule, writer, begun = job.settings.part, None, 0.0
+    for shown, frame in frames:
+        if writer is None:
+            path = parts.next_file(target.suffix.lower())
+            writer, begun = PartWriter(path, job.plan, parts.frames), time.monotonic()
+        with trace.span(Stage.ENCODE, f"frame {parts.frames + writer.frames + 1}"):
+            writer.add(shown, frame)
+        long = writer.frames >= rule.least and time.monotonic() - begun >= rule.seconds
+        if writer.frames >= rule.frames or long:
+            _add(parts, writer, target)
+            writer = None
     if writer is not None:
         _add(parts, writer, target)
 

@@ -6,12 +6,15 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Engine", "EngineName", "Pixels", "Precision", "Traits", "Watch"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Engine", "EngineName", "Pixels", "Precision", "StreamsTensors", "Traits", "Watch"]
 
 Pixels = NDArray[np.uint8 | np.float32]  # [n, h, w, 3] RGB: uint8, or float32 in [0, 1] through the deep door
 
@@ -87,3 +90,15 @@ class Engine(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class StreamsTensors(Protocol):
+    """An engine that also takes what lies on its device already, as torch has it, and leaves its results there.
+
+    `stream_tensors` is `Engine.stream` for tensors of the same shapes and dtype on `traits.device`. What the caller has
+    queued on torch's current stream of that device is waited for; a yielded tensor is the engine's, complete, and valid
+    until the next one is asked for.
+    """
+
+    def stream_tensors(self, batches: Iterable[Tensor]) -> Generator[Tensor]: ...

@@ -80,5 +80,8 @@ class CudaStream:
         event.record(self._stream)
         return CudaMark(event)
 
+    def follow(self) -> None:
+        self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
+
     def synchronize(self) -> None:
         self._stream.synchronize()

@@ -15,9 +15,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from sr_export.engines.base import Pixels, Watch
@@ -27,6 +28,7 @@ from sr_export.shape import BatchShape
 __all__ = ["Context", "Device", "Mark", "SlotRunner", "Stream"]
 
 Launch = Callable[[], None]
+Batch = TypeVar("Batch")
 
 
 class Context(Protocol):
@@ -64,6 +66,9 @@ class Stream(Protocol):
     def mark(self) -> Mark:
         """Queue a mark."""
 
+    def follow(self) -> None:
+        """Let what is queued from now on wait for what the caller has queued elsewhere on the device."""
+
     def synchronize(self) -> None:
         """Wait until all that was queued is done."""
 
@@ -93,6 +98,7 @@ class _Slot:
         self.shape: BatchShape | None = None
         self.graph: Launch | None = None
         self.filled = 0  # images of the batch in flight
+        self.kept: Tensor | None = None  # the batch in flight, where it lies on the device: until it is read
         self.marks: list[Mark] = []  # where its upload, compute and download begin and the last ends; with a watch
         for name, memory in zip(names, (self.device_in, self.device_out), strict=True):
             if not context.set_tensor_address(name, memory.data_ptr()):
@@ -146,30 +152,44 @@ class SlotRunner:
     def stream(self, batches: Iterable[Pixels], watch: Watch | None = None) -> Generator[Pixels]:
         """See sr_export.engines.base.Engine. Batches of up to `most.count` images, heights and widths within `most`."""
         clock = _Clock(self._slots[0].stream, watch) if watch is not None else None
+        start, finish = partial(self._start, marked=clock is not None), partial(self._finish, clock=clock)
+        yield from self._flow(batches, start, finish)
+
+    def stream_tensors(self, batches: Iterable[Tensor]) -> Generator[Tensor]:
+        """See sr_export.engines.base.StreamsTensors."""
+        yield from self._flow(batches, self._start_on_device, self._finish_on_device)
+
+    def _flow(
+        self, batches: Iterable[Batch], start: Callable[[_Slot, Batch], None], finish: Callable[[_Slot], Batch]
+    ) -> Generator[Batch]:
         free = deque(self._slots)
         running: deque[_Slot] = deque()
         try:
             for batch in batches:
                 slot = free.popleft()
                 running.append(slot)
-                self._start(slot, batch, marked=clock is not None)
+                start(slot, batch)
                 if not free:
-                    yield self._finish(running[0], clock)
+                    yield finish(running[0])
                     free.append(running.popleft())
             while running:
-                yield self._finish(running[0], clock)
+                yield finish(running[0])
                 running.popleft()
         finally:
             for slot in running:  # the stream was abandoned: nothing may write into the buffers later
                 slot.stream.synchronize()
 
-    def _start(self, slot: _Slot, batch: Pixels, *, marked: bool) -> None:
-        shape = BatchShape(self.most.count, *batch.shape[1:3])
-        if not self.most.holds(BatchShape(*batch.shape[:3])):
+    def _shape_of(self, batch_shape: Sequence[int]) -> BatchShape:
+        """What a batch runs in."""
+        if not self.most.holds(BatchShape(*batch_shape[:3])):
             raise EngineFailed(
-                f"a batch of {'x'.join(map(str, batch.shape[:3]))} is larger than this engine's {self.most}; "
+                f"a batch of {'x'.join(map(str, batch_shape[:3]))} is larger than this engine's {self.most}; "
                 "use a smaller --tile"
             )
+        return BatchShape(self.most.count, *batch_shape[1:3])
+
+    def _start(self, slot: _Slot, batch: Pixels, *, marked: bool) -> None:
+        shape = self._shape_of(batch.shape)
         slot.filled = len(batch)
         filled = batch.size * self._dtype.itemsize
         host = slot.host_in[:filled]
@@ -186,6 +206,16 @@ class SlotRunner:
             work()
         if marked:
             slot.marks.append(slot.stream.mark())
+
+    def _start_on_device(self, slot: _Slot, batch: Tensor) -> None:
+        shape = self._shape_of(batch.shape)
+        slot.filled = len(batch)
+        slot.kept = batch.contiguous()
+        source = slot.kept.view(torch.uint8).flatten()
+        # The batch is made, and the slot's last result read, in what the caller queued: this comes after both.
+        slot.stream.follow()
+        slot.stream.copy(source, slot.device_in[: len(source)])
+        self._launch(slot, shape)
 
     def _launch(self, slot: _Slot, shape: BatchShape) -> None:
         """Queue the network. The first batch of a shape is enqueued plainly: TensorRT sets itself up in it, and what
@@ -218,3 +248,11 @@ class SlotRunner:
         size = int(np.prod(shape)) * self._dtype.itemsize
         result: Pixels = slot.host_out[:size].numpy().view(self._dtype).reshape(shape)
         return result
+
+    def _finish_on_device(self, slot: _Slot) -> Tensor:
+        slot.stream.synchronize()
+        slot.kept = None
+        assert slot.shape is not None
+        shape = BatchShape(slot.filled, slot.shape.height, slot.shape.width).nhwc(self._scale)
+        dtype = torch.uint8 if self._dtype == np.uint8 else torch.float32
+        return slot.device_out[: int(np.prod(shape)) * self._dtype.itemsize].view(dtype).reshape(shape)

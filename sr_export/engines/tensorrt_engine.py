@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sr_export.engines.base import EngineName, Pixels, Precision, Traits, Watch
 from sr_export.engines.cuda_device import CudaDevice
@@ -86,6 +87,12 @@ class TensorRtEngine:
         side = (self.shape.height, self.shape.width)
         for is_full, group in groupby(batches, key=lambda batch: batch.shape[1:3] == side):
             yield from (self._fixed if is_full else self._for_smaller()).runner.stream(group, watch)
+
+    def stream_tensors(self, batches: Iterable[Tensor]) -> Generator[Tensor]:
+        """See sr_export.engines.base.StreamsTensors."""
+        side = (self.shape.height, self.shape.width)
+        for is_full, group in groupby(batches, key=lambda batch: tuple(batch.shape[1:3]) == side):
+            yield from (self._fixed if is_full else self._for_smaller()).runner.stream_tensors(group)
 
     @property
     def runner(self) -> SlotRunner:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -66,18 +67,20 @@ class TorchEngine:
 
     def stream(self, batches: Iterable[Pixels], watch: Watch | None = None) -> Generator[Pixels]:
         for batch in batches:
-            try:
-                with torch.inference_mode():
-                    pixels = torch.from_numpy(np.require(batch, requirements=("C", "W")))
-                    if watch is None:
-                        result = self._run(pixels.to(self.traits.device)).cpu()  # syncs on a GPU
-                    else:
-                        result = self._watched(pixels, watch)
-            except torch.OutOfMemoryError as error:
-                raise OutOfDeviceMemory(f"PyTorch has too little GPU memory ({error}); use a smaller --tile") from error
-            except RuntimeError as error:
-                raise EngineFailed(f"PyTorch failed ({error})") from error
+            with _failures_translated(), torch.inference_mode():
+                pixels = torch.from_numpy(np.require(batch, requirements=("C", "W")))
+                if watch is None:
+                    result = self._run(pixels.to(self.traits.device)).cpu()  # syncs on a GPU
+                else:
+                    result = self._watched(pixels, watch)
             yield result.numpy()
+
+    def stream_tensors(self, batches: Iterable[Tensor]) -> Generator[Tensor]:
+        """See sr_export.engines.base.StreamsTensors."""
+        for batch in batches:
+            with _failures_translated(), torch.inference_mode():
+                result = self._run(batch.contiguous())
+            yield result
 
     def _watched(self, pixels: Tensor, watch: Watch) -> Tensor:
         """The result on the CPU; on a GPU it waits after each step, to know how long each took."""
@@ -105,6 +108,16 @@ class TorchEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@contextmanager
+def _failures_translated() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OutOfDeviceMemory(f"PyTorch has too little GPU memory ({error}); use a smaller --tile") from error
+    except RuntimeError as error:
+        raise EngineFailed(f"PyTorch failed ({error})") from error
 
 
 def _wait_for(device: torch.device) -> None:

@@ -81,6 +81,9 @@ class LazyStream:
 
         return replay
 
+    def follow(self) -> None:
+        self.followed = len(self.queue)
+
     def mark(self) -> FakeMark:
         mark = FakeMark()
         self.add(mark.come)
@@ -175,6 +178,20 @@ def test_floats_of_the_deep_door_flow_as_pixels_do(tmp_path: Path) -> None:
     contexts = [FakeContext(deep) for _ in range(2)]
     runner = SlotRunner(contexts, FakeDevice(), ("input", "output"), MOST, SCALE, dtype=np.float32)
     check(runner, deep, [batch / np.float32(255) for batch in pixels((2, 20, 24), (1, 8, 24), (2, 20, 24))])
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_what_lies_on_the_device_flows_without_the_hosts_memory(
+    session: onnxruntime.InferenceSession, graphs: bool
+) -> None:
+    runner, _ = make(session, 2, graphs)
+    for slot in runner._slots:
+        del slot.host_in, slot.host_out
+    whole = pixels((2, 20, 24), (2, 20, 24), (1, 20, 24), (2, 8, 24), (2, 20, 24))
+    windows = [torch.from_numpy(batch)[:, :, 3:20] for batch in whole]  # cut out of a picture: not contiguous
+    for window, result in zip(windows, runner.stream_tensors(iter(windows)), strict=True):
+        expected = session.run(None, {"input": window.contiguous().numpy()})[0]
+        assert np.array_equal(result.numpy(), expected)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
