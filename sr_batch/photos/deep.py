@@ -21,17 +21,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Raster",
-    "is_deep_tiff_page",
+    "is_read_by_tifffile",
     "png_depth",
     "raster_of",
     "read_deep_image",
     "read_deep_png",
-    "read_deep_tiff_page",
+    "read_tiff_page",
 ]
 
 PNG_HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 PNG_DEPTH_AT = 24
 MIN_IS_WHITE, MIN_IS_BLACK, RGB = 0, 1, 2  # TIFF's photometric interpretations
+PILLOWS_LAST_BYTE = 2**32 - 1  # of a TIFF
 ASSOCIATED, STRAIGHT = 1, 2  # TIFF's kinds of alpha: colours multiplied by it, or not
 
 
@@ -92,12 +93,17 @@ def raster_of(pixels: NDArray[Any], bits: int, *, clip: bool) -> Raster:
     return _split(pixels if pixels.dtype == np.uint8 else _spread(pixels, bits))
 
 
-def is_deep_tiff_page(page: TiffPage) -> bool:
-    """Whether a page is grey or RGB with more than 8 bits a channel. Raises UnreadablePhoto for what nobody can mean.
+def is_read_by_tifffile(page: TiffPage) -> bool:
+    """Whether a page is grey or RGB, and Pillow would cut it to 8 bits, or not find it so far behind in its file.
 
-    Palettes, CMYK, Lab and YCbCr are not: Pillow knows them.
+    Raises UnreadablePhoto for what nobody can mean. Palettes, CMYK, Lab and YCbCr are not: Pillow knows them.
     """
-    if page.photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB) or page.bitspersample <= 8:
+    far = max(page.offset, *page.dataoffsets) > PILLOWS_LAST_BYTE
+    if page.photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB) or page.bitspersample < (8 if far else 9):
+        if far:  # it would be black, without a word
+            raise UnreadablePhoto(
+                "lies beyond 4 GB in its file, where only grey and RGB are read; save it anew as those"
+            )
         return False
     if page.dtype is None or page.dtype.kind not in "uf" or (page.dtype.kind == "u" and page.bitspersample > 16):
         kind = "signed" if page.dtype is not None and page.dtype.kind == "i" else "of more than 16 bits"
@@ -105,10 +111,10 @@ def is_deep_tiff_page(page: TiffPage) -> bool:
     return True
 
 
-def read_deep_tiff_page(page: TiffPage, lost: list[str], *, clip: bool) -> Raster:
-    """A page of which `is_deep_tiff_page` is true, as it is stored, not turned. What is left out is told in `lost`.
+def read_tiff_page(page: TiffPage, lost: list[str], *, clip: bool) -> Raster:
+    """A page of which `is_read_by_tifffile` is true, as it is stored, not turned. What is left out is told in `lost`.
 
-    Whole numbers come back as uint16 (fewer bits, such as a camera's 12, spread over all 16), floats as float32;
+    More than 8 bits come back as uint16 (a camera's 12, too, spread over all 16), floats as float32;
     those outside [0, 1] are refused, or clipped if `clip`. Raises UnreadablePhoto, and what tifffile raises of damage.
     """
     pixels = page.asarray()
@@ -118,7 +124,9 @@ def read_deep_tiff_page(page: TiffPage, lost: list[str], *, clip: bool) -> Raste
         pixels = pixels[:, :, None]
     if pixels.shape != (page.imagelength, page.imagewidth, page.samplesperpixel):
         raise UnreadablePhoto(f"has an unusual shape ({page.axes}); only flat pictures are upscaled")
-    deep: Pixels = _check_range(pixels, clip) if pixels.dtype.kind == "f" else _spread(pixels, page.bitspersample)
+    deep: Pixels = pixels
+    if pixels.dtype != np.uint8:
+        deep = _check_range(pixels, clip) if pixels.dtype.kind == "f" else _spread(pixels, page.bitspersample)
     if page.photometric == MIN_IS_WHITE:
         deep = (full_scale(deep.dtype) - deep).astype(deep.dtype)
     colours = 3 if page.photometric == RGB else 1

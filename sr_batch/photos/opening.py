@@ -19,13 +19,13 @@ import numpy as np
 from PIL import Image
 
 from sr_batch.errors import PhotoOutOfReach, UnreadablePhoto
-from sr_batch.photos.deep import is_deep_tiff_page, png_depth
+from sr_batch.photos.deep import is_read_by_tifffile, png_depth
 from sr_batch.photos.formats import PhotoFormat, Sequence, Size, pillow_formats
 from sr_batch.photos.jpeg2000 import Jp2Facts, read_jp2
 from sr_batch.photos.jpegxl import JxlFacts, read_jxl
 from sr_batch.photos.metadata import PHOTOSHOP_IPTC
 from sr_batch.photos.png_words import png_without_pixels
-from sr_batch.photos.reasons import reason_of
+from sr_batch.photos.reasons import lacks_its_end, reason_of
 from sr_batch.photos.tiff import TIFF_XMP, is_tiff
 from sr_batch.photos.xmp import xmp_orientation
 
@@ -52,6 +52,7 @@ class Source:
     pages: tuple[TiffPage, ...] = ()  # of a TIFF: those that are pictures
     first: int = 0  # Pillow's number of the first picture
     facts: JxlFacts | Jp2Facts | None = None  # what Pillow does not say
+    doubts: tuple[str, ...] = ()  # sentences: what may be missing of it
 
     @property
     def count(self) -> int:
@@ -130,9 +131,10 @@ class Source:
         """Of the arrays that the picture is decoded to."""
         if self.pages:
             page = self.pages[index]
-            if page.dtype is None or not is_deep_tiff_page(page):
+            if page.dtype is None or not is_read_by_tifffile(page):
                 return np.dtype(np.uint8)
-            return np.dtype(np.float32 if page.dtype.kind == "f" else np.uint16)
+            deep = np.uint16 if page.dtype != np.uint8 else np.uint8
+            return np.dtype(np.float32 if page.dtype.kind == "f" else deep)
         if self.bits(index) <= 8 or self.count > 1:
             return np.dtype(np.uint8)
         return np.dtype(np.float32 if isinstance(self.facts, JxlFacts) and self.facts.is_float else np.uint16)
@@ -192,6 +194,8 @@ def open_source(path: Path, max_pixels: int, *, pixels: bool = True) -> Iterator
 def _open_image(path: Path, stack: ExitStack) -> Source:
     """What Pillow knows by itself, but TIFF."""
     image = stack.enter_context(Image.open(path, formats=pillow_formats(path)))
+    if image.format == PhotoFormat.GIF.pillow_name and lacks_its_end(path):
+        return Source(path, image, doubts=("the file is cut off: frames may be missing at its end",))
     if image.format != PhotoFormat.JPEG2000.pillow_name:
         return Source(path, image, first=1 if getattr(image, "default_image", False) else 0)
     with path.open("rb") as file:
@@ -230,9 +234,20 @@ def _open_tiff(path: Path, stack: ExitStack) -> Source:
                 f"damaged, or no photo: {page.imagedepth} layers of {page.samplesperpixel} channels; "
                 "only flat pictures are upscaled"
             )
-    needs_pillow = not all(is_deep_tiff_page(page) for page in pages)
+    needs_pillow = not all(is_read_by_tifffile(page) for page in pages)
     image = stack.enter_context(Image.open(path, formats=["TIFF"])) if needs_pillow else None
-    return Source(path, image, pages)
+    return Source(path, image, pages, doubts=_lost_pages(tiff))
+
+
+def _lost_pages(tiff: TiffFile) -> tuple[str, ...]:
+    """A sentence where the last page that was found says that another one follows: tifffile stops there in silence."""
+    last, form, file = tiff.pages[-1], tiff.tiff, tiff.filehandle
+    file.seek(last.offset)
+    count = int.from_bytes(file.read(form.tagnosize), "big" if form.byteorder == ">" else "little")
+    file.seek(last.offset + form.tagnosize + count * form.tagsize)
+    if not any(file.read(form.offsetsize)):
+        return ()
+    return (f"pages may be missing: what should follow page {len(tiff.pages)} cannot be found",)
 
 
 def _check_limit(source: Source, max_pixels: int) -> None:

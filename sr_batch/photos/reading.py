@@ -17,11 +17,11 @@ from sr_batch.errors import UnreadablePhoto
 from sr_batch.photos.colour import IccChoice, deep_to_srgb, profile_space, srgb_profile, to_srgb
 from sr_batch.photos.deep import (
     Raster,
-    is_deep_tiff_page,
+    is_read_by_tifffile,
     raster_of,
     read_deep_image,
     read_deep_png,
-    read_deep_tiff_page,
+    read_tiff_page,
 )
 from sr_batch.photos.formats import PhotoFormat, Sequence, Size, check_sequence
 from sr_batch.photos.jpeg2000 import Jp2Facts
@@ -177,6 +177,7 @@ def _read_picture(source: Source, index: int, options: ReadOptions) -> Photo:
     colour, icc = _convert_colour(raster.colour, icc, options.icc, lost)
     if (found := Size(colour.shape[0], colour.shape[1])) != promised:
         raise UnreadablePhoto(f"damaged: {promised} pixels by its header, {found} by its content")
+    lost += source.doubts if index == 0 else ()
     if index == 0 and source.first > 0:
         lost.append("the picture that it shows where animations do not play is not one of its frames and was left out")
     grey = colour.ndim == 2
@@ -238,8 +239,8 @@ def _decode(source: Source, index: int, options: ReadOptions, lost: list[str]) -
         return raster, icc, metadata
     page = source.pages[index]
     icc, metadata = _tiff_metadata(source, index, lost)
-    if is_deep_tiff_page(page):
-        raster = read_deep_tiff_page(page, lost, clip=options.clip)
+    if is_read_by_tifffile(page):
+        raster = read_tiff_page(page, lost, clip=options.clip)
         return raster.turned(source.orientation(index)), icc, metadata
     assert source.image is not None
     source.image.seek(page.index)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from sr_batch.photos.formats import JXL_STARTS
 
-__all__ = ["reason_of", "what_it_is"]
+__all__ = ["lacks_its_end", "reason_of", "what_it_is"]
 
+START_BYTES = 4096
 END_BYTES = 1 << 16  # at the end of a file, in which its end mark is looked for
 TRUNCATED = re.compile(
     r"truncated|only got|got 0|failed to read \d+ bytes|unexpected end|end of file|insufficient", re.I
@@ -56,13 +57,14 @@ def what_it_is(start: bytes) -> str | None:
     return "text" if text and all(c.isprintable() or c in "\r\n\t\f" for c in text) else None
 
 
+def lacks_its_end(path: Path) -> bool:
+    """Whether a file is shorter than it says, or lacks what its format ends with. Raises OSError."""
+    return _is_cut_off(*_ends(path))
+
+
 def reason_of(error: Exception, path: Path) -> str:
     """A sentence for what a library raised about this file, which is there and not empty. Raises OSError."""
-    with path.open("rb") as file:
-        start = file.read(4096)
-        size = file.seek(0, 2)
-        file.seek(max(0, size - END_BYTES))
-        end = file.read()
+    start, end, size = _ends(path)
     if (other := what_it_is(start)) is not None:
         return f"not a picture, whatever its name says: it is {other}"
     words = _words(error)
@@ -75,6 +77,15 @@ def reason_of(error: Exception, path: Path) -> str:
     if not _is_picture(start):
         return "damaged, or not a picture of a known format, whatever its name says"
     return f"damaged: its content cannot be decoded{f' ({words})' if words else ''}"
+
+
+def _ends(path: Path) -> tuple[bytes, bytes, int]:
+    """The beginning and the end of a file, and its size."""
+    with path.open("rb") as file:
+        start = file.read(START_BYTES)
+        size = file.seek(0, 2)
+        file.seek(max(0, size - END_BYTES))
+        return start, file.read(), size
 
 
 def _words(error: Exception) -> str:

@@ -543,6 +543,30 @@ def test_a_signal_at_any_moment_leaves_complete_files_and_the_next_run_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shipped")
+def test_five_kills_of_the_whole_command_with_the_shipped_model(tmp_path: Path) -> None:
+    """Whatever is there afterwards is whole, is what an undisturbed run makes, and is not done again."""
+    for index in range(16):
+        _photo(tmp_path / "p" / f"{index:02}.png", 48, 40 + index, index)
+    command = [sys.executable, "-m", "sr_batch.cli", str(tmp_path / "p"), "--json", "--precision", "fp32"]
+    subprocess.run([*command, "-o", str(tmp_path / "undisturbed")], capture_output=True, check=True)
+    expected = {name: (tmp_path / "undisturbed" / name).read_bytes() for name in _tree(tmp_path / "undisturbed")}
+    random, out, finished = np.random.default_rng(0), tmp_path / "out", 0
+    for _ in range(5):
+        with subprocess.Popen([*command, "-o", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None and b'"opened"' in process.stdout.readline()
+            time.sleep(random.uniform(0, 0.5))
+            process.kill()
+        there = {name: (out / name).read_bytes() for name in _tree(out) if "partial" not in name}
+        assert all(content == expected[name] for name, content in there.items())
+        assert len(there) >= finished
+        finished = len(there)
+    last = subprocess.run([*command, "-o", str(out)], capture_output=True, check=True).stdout.splitlines()[-1]
+    assert json.loads(last)["done"] == 16 - finished
+    assert {name: (out / name).read_bytes() for name in _tree(out)} == expected
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 def test_without_a_terminal_a_line_comes_every_few_seconds(tiny_checkpoint: Path, tmp_path: Path) -> None:
     """The interval is cut to nothing by a wrapper, to see the lines without waiting for them."""

@@ -83,7 +83,7 @@ def test_words_of_the_program_are_not_shown(tmp_path: Path, monkeypatch: pytest.
     def broken(*_: object, **__: object) -> None:
         raise TypeError("'<=' not supported between instances of 'tuple' and 'int'")
 
-    monkeypatch.setattr("sr_batch.photos.opening.is_deep_tiff_page", broken)
+    monkeypatch.setattr("sr_batch.photos.opening.is_read_by_tifffile", broken)
     with pytest.raises(UnreadablePhoto) as caught:
         read_photo(tmp_path / "photo.tif")
     assert str(caught.value) == "damaged: its content cannot be decoded"
