@@ -38,7 +38,7 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/engines.py
 	$(BIN)/python benchmarks/tiles.py
 	$(BIN)/python benchmarks/batch.py
-	$(BIN)/python benchmarks/peers.py --peers ours,loop,bf16,onnx
+	$(BIN)/python benchmarks/peers.py --peers ours,loop,whole,bf16,onnx
 	$(BIN)/python benchmarks/png.py
 	$(BIN)/python benchmarks/colour.py
 	$(BIN)/python benchmarks/video.py

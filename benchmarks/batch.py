@@ -4,29 +4,39 @@
 
 The photos are the samples, mirrored to side x side pixels, as JPEG. The engine runs one half of them before the
 command and the other after it, so that a machine whose speed drifts treats both alike. Prints both in seconds and in
-CPU seconds (which other work disturbs less), their ratios, the command's peak memory, and what it said itself.
+CPU seconds (which other work disturbs less), their ratios, the command's peak memory, and what it said itself; how much
+of the command's time its engine was computing (--profile), and how near the engine comes to this CPU's own matrix
+products in its precision (at least 92 % and 80 % are asked for).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from measure import machine, print_table
+import torch
+from measure import interleaved_seconds, machine, print_table
 from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 
 from sr_batch.tiles import plan_tiles
 from sr_batch.upscale import TileOptions, upscale
-from sr_export.engines import Engine, open_engine
-from sr_export.model import find_model, prepare
+from sr_export.deploy import deploy
+from sr_export.engines import Engine, Precision, open_engine
+from sr_export.machine import cpu_threads
+from sr_export.model import Model, find_model, prepare
+from sr_train.checkpoint import load_checkpoint
 
 SAMPLES = Path(__file__).parent.parent / "samples"
+MATRIX_SIDE = 2048
 # A small process in between: on Linux a child's peak memory starts at what its parent had when it was forked.
 WATCH = """
 import resource, subprocess, sys
@@ -42,29 +52,58 @@ class Cost:
     cpu: float  # seconds of all threads
 
 
+@dataclass(frozen=True)
+class Watched:
+    """What a run of the command was like."""
+
+    cost: Cost
+    peak_gb: float
+    said: str  # its last lines
+    computing: float  # seconds, from its profile
+    working: float  # seconds, from the first stage's beginning to the last one's end
+    computed_pixels: int  # LR, halos included
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--photos", type=int, default=12)
     parser.add_argument("--side", type=int, default=1000)
     parser.add_argument("--format", default="same")
     parser.add_argument("--model", default="srresnet")
+    parser.add_argument("--precision", default="auto")
     options = parser.parse_args()
+    named: Precision | Literal["auto"] = "auto"  # of the engine alone: INT8 is a form that the command makes
+    if options.precision not in ("auto", "int8"):
+        named = Precision(options.precision)
     with tempfile.TemporaryDirectory() as folder:
         photos = make_photos(Path(folder) / "photos", options.photos, options.side)
-        with open_engine(prepare(find_model(options.model))) as engine:
+        model = find_model(options.model)
+        with open_engine(prepare(model), precision=named) as engine:
+            rates = [_product_rate(engine.traits.precision)]
             first = _engine_alone(engine, photos[: len(photos) // 2])
-            command, peak_gb, said = _command(Path(folder) / "photos", options)
+            run = _command(Path(folder) / "photos", options)
             second = _engine_alone(engine, photos[len(photos) // 2 :])
+            rates.append(_product_rate(engine.traits.precision))
             name = engine.traits.describe()
+    command = run.cost
     alone = Cost(first.wall + second.wall, first.cpu + second.cpu)
     print(f"{machine()}\n\n{options.photos} photos of {options.side}x{options.side}, {name}, -f {options.format}\n")
     rows = [
         ["engine alone on the same tiles", f"{alone.wall:.1f}", "1.000x", f"{alone.cpu:.1f}", "1.000x", ""],
         ["sr-batch, start to end", f"{command.wall:.1f}", f"{command.wall / alone.wall:.3f}x", f"{command.cpu:.1f}",
-         f"{command.cpu / alone.cpu:.3f}x", f"{peak_gb:.2f}"],
+         f"{command.cpu / alone.cpu:.3f}x", f"{run.peak_gb:.2f}"],
     ]  # fmt: skip
     print_table(["what", "s", "ratio", "CPU s", "ratio", "peak GB"], rows)
-    print(f"\n{said}")
+    print(f"\n{run.said}")
+    print(
+        f"\nengine busy {run.computing:.1f} s: {run.computing / run.working:.1%} of the work's {run.working:.1f} s, "
+        f"{run.computing / command.wall:.1%} of the command's {command.wall:.1f} s (asked: 92 %)"
+    )
+    rate = run.computed_pixels * _flop_of_a_pixel(model) / run.computing / 1e9
+    print(
+        f"engine {rate:.0f} GFLOP/s, matrix products {rates[0]:.0f} before and {rates[1]:.0f} after: "
+        f"{rate / (sum(rates) / 2):.0%} (asked: 80 %)"
+    )
 
 
 def make_photos(folder: Path, count: int, side: int) -> list[Path]:
@@ -99,14 +138,38 @@ def _engine_alone(engine: Engine, photos: list[Path]) -> Cost:
     return Cost(wall, cpu)
 
 
-def _command(folder: Path, options: argparse.Namespace) -> tuple[Cost, float, str]:
-    """What the command took, its peak resident memory in GB, and the last lines that it printed."""
+def _command(folder: Path, options: argparse.Namespace) -> Watched:
+    profile, report = folder.parent / "profile.json", folder.parent / "report.json"
     command = [sys.executable, "-m", "sr_batch.cli", str(folder), "-f", options.format, "-n", options.model]
+    command += ["--precision", options.precision, "--profile", str(profile), "--report", str(report)]
     begun = time.perf_counter()
     result = subprocess.run([sys.executable, "-c", WATCH, *command], capture_output=True, text=True, check=True)
     wall = time.perf_counter() - begun
     cpu, peak_kb = map(float, result.stdout.split()[-2:])
-    return Cost(wall, cpu), peak_kb / 1e6, "\n".join(result.stderr.splitlines()[-2:])
+    events = [event for event in json.loads(profile.read_text()) if event["ph"] == "X"]
+    computing = sum(event["dur"] for event in events if event["name"] == "compute") / 1e6
+    working = (max(e["ts"] + e["dur"] for e in events) - min(e["ts"] for e in events)) / 1e6
+    computed = json.loads(report.read_text())["summary"]["tiles"]["computed_pixels"]
+    said = "\n".join(result.stderr.splitlines()[-3:])
+    return Watched(Cost(wall, cpu), peak_kb / 1e6, said, computing, working, computed)
+
+
+def _product_rate(precision: Precision) -> float:
+    """GFLOP/s of PyTorch's matrix product in this precision (INT8: in bf16), the median of several."""
+    torch.set_num_threads(cpu_threads())
+    kind = torch.float32 if precision is Precision.FP32 else torch.bfloat16
+    matrix = torch.rand(MATRIX_SIDE, MATRIX_SIDE).to(kind)
+    seconds = interleaved_seconds({"product": lambda: matrix @ matrix}, rounds=7)["product"]
+    return 2 * MATRIX_SIDE**3 / seconds / 1e9
+
+
+def _flop_of_a_pixel(model: Model) -> float:
+    """Of the deployed network, for one LR pixel: two for each multiplication."""
+    core = deploy(load_checkpoint(model.path)[0]).core
+    side = 32
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        core(torch.rand(1, 3, side, side))
+    return float(counter.get_total_flops()) / side**2
 
 
 if __name__ == "__main__":

@@ -1,22 +1,24 @@
 """`sr-batch` against what a user would run instead, from a folder of JPEGs to a folder of PNGs, with the same weights.
 
-    pip install ncnn pnnx
-    python benchmarks/peers.py [--photos 24] [--side 1000] [--peers ours,loop,bf16,onnx,ncnn,ncnn-bf16]
+    pip install 'sr-toolkit[bench]'
+    python benchmarks/peers.py [--photos 24] [--side 1000] [--peers ours,loop,whole,bf16,onnx,ncnn,ncnn-bf16]
 
 loop        the tile loop of Real-ESRGAN's tool: PyTorch eager fp32, tiles of 400 with 10 pixels around, one at a time
-bf16        PyTorch eager in bf16, channels last, the whole photo at once, as the chaiNNer family does with spandrel
+whole       PyTorch eager fp32, channels last, the whole photo at once, as the chaiNNer family does with spandrel
+bf16        the same in bf16: what it takes for half precision on a CPU (slow where the CPU has no bf16)
 onnx        ONNX Runtime fp32 on the network as trained (no tail fold), tiles of 400 with 40 around: exact
-ncnn[-bf16] ncnn on the CPU on the network as trained (by pnnx), tiles of 200 with 10 around as its upscalers cut them
+ncnn[-bf16] ncnn on the CPU on the network as trained (by pnnx), tiles of 100 with 10 around as its upscalers cut them
 
 The peers run in this process, their start-up and model loading are not counted; `sr-batch` is a command of its own and
-its start is. Peers take turns photo by photo; `sr-batch` does half of the photos before them and half after. Every
-output is compared with onnx's, so that nobody is measured doing something else.
+its start is, but in its second row. Peers take turns photo by photo; `sr-batch` does half of the photos before them and
+half after. Every output is compared with onnx's, so that nobody is measured doing something else.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import json
 import subprocess
 import sys
 import tempfile
@@ -38,8 +40,12 @@ from sr_train.checkpoint import load_checkpoint
 from sr_train.generator import Generator
 
 SCALE = 4
+# Its upscalers take 200, 100, 64 or 32, by the memory there is: ncnn unfolds the 9x9 layer at full size, which takes
+# 16 GB for 200 and 5 GB for 100.
+NCNN_TILE = 100
 OURS, REFERENCE = "ours", "onnx"
-PEERS = (OURS, "loop", "bf16", REFERENCE, "ncnn", "ncnn-bf16")
+PEERS = (OURS, "loop", "whole", "bf16", REFERENCE, "ncnn", "ncnn-bf16")
+WITHOUT_START = "ours, its start apart"
 Pixels = NDArray[np.uint8]
 Values = NDArray[np.float32]  # CHW RGB: [0, 1] into the network, [-1, 1] out of it
 Run = Callable[[Values], Values]
@@ -63,26 +69,28 @@ def main() -> None:
             output.mkdir()
         peers = _peers([n for n in names if n != OURS], network, folder)
         halves = photos[: len(photos) // 2], photos[len(photos) // 2 :]
-        seconds = dict.fromkeys(names, 0.0)
+        seconds = dict.fromkeys([*names, *([WITHOUT_START] if OURS in names else [])], 0.0)
         for half in halves:
             if OURS in names and half is halves[0] and half:
-                seconds[OURS] += _ours(half, outputs[OURS], options.precision)
+                _ours(half, outputs[OURS], options.precision, seconds)
             for photo in half:
                 for peer, upscale in peers.items():
                     seconds[peer] += _timed(upscale, photo, outputs[peer])
         if OURS in names:
-            seconds[OURS] += _ours(halves[1], outputs[OURS], options.precision)
+            _ours(halves[1], outputs[OURS], options.precision, seconds)
         print(f"{machine()}\n\n{options.photos} photos of {options.side}x{options.side}\n")
         print_table(
-            ["", "s a photo", "sr-batch is faster by", "PSNR to exact fp32, dB"], _rows(seconds, outputs, photos)
+            ["", "s a photo", "sr-batch is faster by / start apart", "PSNR to exact fp32, dB"],
+            _rows(seconds, outputs, photos),
         )
 
 
 def _rows(seconds: Mapping[str, float], outputs: Mapping[str, Path], photos: list[Path]) -> list[list[str]]:
     rows = []
     for name, total in seconds.items():
-        ratio = f"{total / seconds[OURS]:.2f}x" if OURS in seconds else ""
-        rows.append([name, f"{total / len(photos):.2f}", ratio, _closeness(name, outputs, photos)])
+        ratios = [f"{total / seconds[of]:.2f}x" for of in (OURS, WITHOUT_START) if of in seconds]
+        closeness = _closeness(name, outputs, photos) if name in outputs else ""
+        rows.append([name, f"{total / len(photos):.2f}", " / ".join(ratios), closeness])
     return rows
 
 
@@ -98,12 +106,14 @@ def _closeness(name: str, outputs: Mapping[str, Path], photos: list[Path]) -> st
     return "exact" if mean == 0 else f"{10 * np.log10(255**2 / mean):.1f}"
 
 
-def _ours(photos: list[Path], output: Path, precision: str) -> float:
-    """Seconds of the command, from its start to its end."""
+def _ours(photos: list[Path], output: Path, precision: str, seconds: dict[str, float]) -> None:
+    """Adds the seconds of the command from its start to its end, and of its work alone."""
+    report = output.parent / "report.json"
     command = [sys.executable, "-m", "sr_batch.cli", *map(str, photos), "-o", str(output), "-f", "png"]
     begun = time.perf_counter()
-    subprocess.run([*command, "--precision", precision], check=True, capture_output=True)
-    return time.perf_counter() - begun
+    subprocess.run([*command, "--precision", precision, "--report", str(report)], check=True, capture_output=True)
+    seconds[OURS] += time.perf_counter() - begun
+    seconds[WITHOUT_START] += json.loads(report.read_text())["summary"]["seconds"]
 
 
 def _timed(upscale: Callable[[Pixels], Pixels], photo: Path, output: Path) -> float:
@@ -118,10 +128,11 @@ def _timed(upscale: Callable[[Pixels], Pixels], photo: Path, output: Path) -> fl
 def _peers(names: list[str], network: Generator, folder: Path) -> dict[str, Callable[[Pixels], Pixels]]:
     build: Mapping[str, Callable[[], Callable[[Pixels], Pixels]]] = {
         "loop": lambda: _tiled(_eager(network), tile=400, pad=10),
-        "bf16": lambda: _tiled(_bf16(network), tile=1 << 30, pad=0),
+        "whole": lambda: _tiled(_whole(network, torch.float32), tile=1 << 30, pad=0),
+        "bf16": lambda: _tiled(_whole(network, torch.bfloat16), tile=1 << 30, pad=0),
         REFERENCE: lambda: _tiled(_onnx(network, folder), tile=400, pad=network.halo()),
-        "ncnn": lambda: _tiled(_ncnn(network, folder, bf16=False), tile=200, pad=10),
-        "ncnn-bf16": lambda: _tiled(_ncnn(network, folder, bf16=True), tile=200, pad=10),
+        "ncnn": lambda: _tiled(_ncnn(network, folder, bf16=False), tile=NCNN_TILE, pad=10),
+        "ncnn-bf16": lambda: _tiled(_ncnn(network, folder, bf16=True), tile=NCNN_TILE, pad=10),
     }
     return {name: build[name]() for name in names}
 
@@ -153,12 +164,12 @@ def _eager(network: Generator) -> Run:
     return lambda values: network(torch.from_numpy(values)[None])[0].numpy()
 
 
-def _bf16(network: Generator) -> Run:
-    half = copy.deepcopy(network).bfloat16().to(memory_format=torch.channels_last)
+def _whole(network: Generator, kind: torch.dtype) -> Run:
+    moved = copy.deepcopy(network).to(kind).to(memory_format=torch.channels_last)
 
     def run(values: Values) -> Values:
-        batch = torch.from_numpy(values)[None].bfloat16().contiguous(memory_format=torch.channels_last)
-        result: Values = half(batch)[0].float().numpy()
+        batch = torch.from_numpy(values)[None].to(kind).contiguous(memory_format=torch.channels_last)
+        result: Values = moved(batch)[0].float().numpy()
         return result
 
     return run
