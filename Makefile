@@ -39,6 +39,7 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/tiles.py
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/peers.py --peers ours,loop,whole,bf16,onnx
+	$(BIN)/python benchmarks/scaling.py --plot benchmarks/scaling.png
 	$(BIN)/python benchmarks/png.py
 	$(BIN)/python benchmarks/colour.py
 	$(BIN)/python benchmarks/video.py

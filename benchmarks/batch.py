@@ -23,7 +23,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from measure import interleaved_seconds, machine, print_table
+from measure import WATCH, interleaved_seconds, machine, print_table
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -37,13 +37,6 @@ from sr_train.checkpoint import load_checkpoint
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 MATRIX_SIDE = 2048
-# A small process in between: on Linux a child's peak memory starts at what its parent had when it was forked.
-WATCH = """
-import resource, subprocess, sys
-subprocess.run(sys.argv[1:], check=True)
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(used.ru_utime + used.ru_stime, used.ru_maxrss)
-"""
 
 
 @dataclass(frozen=True)

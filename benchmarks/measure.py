@@ -11,7 +11,15 @@ from pathlib import Path
 
 from sr_export.machine import cpu_threads
 
-__all__ = ["interleaved_seconds", "machine", "print_table"]
+__all__ = ["WATCH", "interleaved_seconds", "machine", "print_table"]
+
+# A small process in between: on Linux a child's peak memory starts at what its parent had when it was forked.
+WATCH = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss)
+"""
 
 
 def interleaved_seconds(functions: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:

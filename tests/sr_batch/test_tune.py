@@ -18,7 +18,7 @@ from sr_batch.options import parse_options
 from sr_batch.tune import Measured, print_measured, tune
 from sr_batch.tuned import Tuned, TuneKey, find_tuned, keep_tuned
 from sr_export.derived import cache_folder
-from sr_export.engines import EngineName, Pixels, Precision, Watch, open_engine
+from sr_export.engines import EngineName, Pixels, Precision, Watch, choose, open_engine
 from sr_export.engines.base import Traits
 from sr_export.errors import EngineFailed, EngineUnavailable
 from sr_export.model import Prepared
@@ -304,3 +304,18 @@ def test_engines_that_cannot_share_the_cpu_are_refused(
 ) -> None:
     with pytest.raises(EngineUnavailable, match=words):
         open_engine(tiny, name, Precision.FP32, device, threads=2)
+
+
+def test_photos_through_two_engines_on_one_cpu_are_those_of_one_to_the_bit(
+    sr_batch: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for index in range(5):
+        Image.fromarray(random_pixels(70 + index, 90, index)).save(tmp_path / "photos" / f"{index}.png")
+    for device, threads in (("cpu", 1), ("cpu,cpu", 2)):
+        monkeypatch.setattr(choose, "cpu_threads", lambda threads=threads: threads)
+        arguments = ("--device", device, "--engine", "onnx", "--precision", "fp32", "--tile", "48")
+        code, _, err = sr_batch(tmp_path / "photos", "-o", tmp_path / device, *arguments)
+        assert code == 0 and f"on {device} ({threads} thread" in err
+    for index in range(5):
+        assert (tmp_path / "cpu" / f"{index}.png").read_bytes() == (tmp_path / "cpu,cpu" / f"{index}.png").read_bytes()

@@ -135,6 +135,17 @@ def test_two_real_engines_give_the_pictures_of_one(tiny: Prepared) -> None:
             assert np.array_equal(result, wanted)
 
 
+@pytest.mark.gpu
+def test_one_engine_for_each_gpu_gives_the_pictures_of_one(tiny: Prepared) -> None:
+    random = np.random.default_rng(0)
+    batches = [random.integers(0, 256, (1, 16, 12, 3), dtype=np.uint8) for _ in range(12)]
+    with choose.open_engine(tiny, EngineName.TORCH, Precision.FP32, "cuda:0") as one:
+        expected = [result.copy() for result in one.stream(batches)]
+    with choose.open_engine(tiny, EngineName.TORCH, Precision.FP32, "all") as every:
+        for result, wanted in zip(every.stream(batches), expected, strict=True):
+            assert np.abs(result.astype(int) - wanted).max() <= 1  # the cards may be of different kinds
+
+
 def test_all_means_every_gpu_and_is_refused_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
     two = Driver((Gpu(0, "A", "8.9", 1), Gpu(1, "B", "8.9", 1)), "13.0")
     monkeypatch.setattr(choose, "ask_driver", lambda: two)
