@@ -76,6 +76,7 @@ class Piece(Generic[T]):
     of: T
     band: Band
     last: bool
+    redone: int = 0  # windows of the picture that were done again in fp32, so far
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ class _Assembly(Generic[T]):
         self.to_cut, self.wanted = iter(picture.plan), picture.wanted
         self.waiting: deque[tuple[Tile, Window]] = deque()  # in order
         self.broken = False
+        self.redone = 0
         self._height, self._width = picture.pixels.shape[:2]
         self._whole = picture.whole
         self._band: Pixels = np.empty((0, 0, 3), dtype=self.dtype)
@@ -130,7 +132,7 @@ class _Assembly(Generic[T]):
         """Copy a result's core into the band; the band where that completes it. `kept`: nobody changes the result."""
         scale = self._scale
         if kept and self._whole and tile.core_pixels() == self._height * self._width and result.dtype == self.dtype:
-            return Piece(self.of, Band(0, result), last=True)
+            return Piece(self.of, Band(0, result), True, self.redone)
         top = 0 if self._whole else tile.rows.keep_start
         if tile.columns.keep_start == 0 and tile.rows.keep_start == top:
             rows = (self._height if self._whole else tile.rows.keep_stop) - top
@@ -143,7 +145,7 @@ class _Assembly(Generic[T]):
         last = tile.rows.keep_stop == self._height
         if tile.columns.keep_stop < self._width or (self._whole and not last):
             return None
-        return Piece(self.of, Band(top * scale, self._band), last)
+        return Piece(self.of, Band(top * scale, self._band), last, self.redone)
 
 
 class Feed(Generic[T]):
@@ -209,10 +211,13 @@ class Feed(Generic[T]):
         """The result of one window, whose content was `pixels`; only read now."""
         self.counts.computed_pixels += pixels.shape[0] * pixels.shape[1]
         if self._guard is not None:
+            before = self.counts.redone
             try:
                 result = self._guard.checked(pixels, result, self.counts)
             except Exception as error:
                 return self.fail(window, error)
+            for assembly in window.waiting:
+                assembly.redone += self.counts.redone - before
         if window.key is not None:  # others may wait for it that are not that far yet, or come later
             del self._running[window.key]
             window.kept = len(window.waiting) > 1 or self._reuse.takes(result)

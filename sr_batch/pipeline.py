@@ -88,6 +88,7 @@ class _Output:
         self.pages: deque[_Page] = deque()  # in the engine, in order: the first one's bands are being written
         self.begun: deque[_Page] = deque()  # for the writing thread: whose bands come, from each band at the top on
         self.done = Done(work.photo.size, work.result, pictures=0, all_pixels=0, all_result_pixels=0)
+        self.redone = 0  # tiles that were done again in fp32
         self.given = False  # nothing more comes for its file: it can be waited for
         self.failed = False  # and told so
 
@@ -96,6 +97,14 @@ class _Output:
         done = self.done
         pixels, result_pixels = done.pixels + page.photo.size.pixels, done.result_pixels + page.result.pixels
         self.done = replace(done, pictures=done.pictures + 1, all_pixels=pixels, all_result_pixels=result_pixels)
+
+    def told(self) -> Done:
+        """What became of the file, with what the engine had to do again."""
+        if self.redone == 0:
+            return self.done
+        tiles = "1 tile that was wrong was" if self.redone == 1 else f"{self.redone} tiles that were wrong were"
+        again = f"{tiles} done again in fp32"
+        return replace(self.done, warnings=(*self.done.warnings, again))
 
     def wanted(self) -> bool:
         return not (self.failed or self.is_over())
@@ -241,6 +250,8 @@ class _Run:
         output = page.output
         if output.failed:
             return
+        if not isinstance(piece, Broken) and piece.last:
+            output.redone += piece.redone
         if isinstance(piece, Broken):
             self._give_up(output, piece.error)
         elif isinstance(piece.of, _Alpha):
@@ -294,8 +305,9 @@ class _Run:
                 _fail(output.job, error, self._events, self._summary, self._journals)
             return
         if not output.failed:
-            self._summary.add(output.done)
-            self._events.finished(output.job, output.done)
+            done = output.told()
+            self._summary.add(done)
+            self._events.finished(output.job, done)
 
 
 def _skip(job: PhotoJob, reason: str, events: Events, summary: Summary) -> None:

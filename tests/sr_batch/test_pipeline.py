@@ -349,8 +349,16 @@ def test_an_engine_that_gives_black_is_found_out_and_its_photo_is_right_or_faile
         for batch in batches:
             yield enlarge(batch) * np.uint8(not np.array_equal(batch[0], bad[1]))
 
+    told: dict[str, tuple[str, ...]] = {}
+
+    class Notes(Recorder):
+        def finished(self, job: Job, done: Done) -> None:
+            told[job.source.name] = done.warnings
+
     summary = Summary()
-    run_batch(jobs, overflowing, SETTINGS, Recorder(), summary, guard=Guard(fp32))
+    run_batch(jobs, overflowing, SETTINGS, Notes(), summary, guard=Guard(fp32))
+    assert told == {"0.png": ("1 tile that was wrong was done again in fp32",), "2.png": ()}
+    assert summary.warnings == 1
     assert [failure.source.name for failure in summary.failures] == ["1.png"]
     assert "in fp32 neither" in summary.failures[0].reason
     assert summary.tiles.redone == 2

@@ -69,3 +69,11 @@ def test_the_size_is_that_of_the_upright_picture(tmp_path: Path, suffix: str, or
     exif[0x0112] = orientation
     Image.fromarray(random_pixels(24, 32)).save(path, exif=exif.tobytes())
     assert probe(path) == read_photo(path).size
+
+
+def test_one_bit_a_pixel_becomes_grey_with_a_word(tmp_path: Path) -> None:
+    pixels = _ramp(24, 32)[:, :, 0] > 100
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    photo = read_photo(tmp_path / "photo.png")
+    assert photo.grey and photo.warnings == ("black and white became grey",)
+    assert np.array_equal(photo.rgb[:, :, 0], np.where(pixels, 255, 0))
