@@ -1,4 +1,4 @@
-"""More than one machine: the jobs of a run as calls of Ray actors, one for each device of the cluster.
+"""More than one machine: the photos of a run as calls of Ray actors (crew.py); videos are in cluster_videos.py.
 
     driver: jobs ─to do?─▶ calls, a few in flight for each actor ─▶ staged results ─journal, rename─▶ results
 
@@ -14,52 +14,34 @@ import logging
 import shutil
 import socket
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from sr_batch.cluster_worker import EngineSource, Outcome, Worker
+from sr_batch.crew import Crew
 from sr_batch.due import due
 from sr_batch.events import Events, Failure, Summary
 from sr_batch.folders import PhotoJob
 from sr_batch.journal import Journals
+from sr_batch.page import Page
 from sr_batch.settings import Settings
-from sr_batch.upscale import Counts
-from sr_train.errors import UsageError
+from sr_train.errors import SRError, UsageError
 
 __all__ = ["connected", "run_on_cluster"]
 
 IN_FLIGHT = 4  # calls for each actor: one decoding, one or two in the engine, one encoding
-MOST_TRIES = 3  # of a photo whose worker dies
 REACH_SECONDS = 5.0  # for the head to answer
-LOOK_SECONDS = 1.0  # between looks for machines that joined
 STAGING = ".sr-batch-staging-"  # a hidden folder beside the results, gone when the run has ended
-
-
-@dataclass
-class _Device:
-    """An actor, and the photos that it has."""
-
-    actor: Any
-    node: str
-    ready: Any  # a reference that resolves when its engine is open
-    is_ready: bool = False
-    calls: dict[Any, _Task] = field(default_factory=dict)
-
-    def is_on_trial(self) -> bool:
-        """It has a photo that may be its death."""
-        return any(task.tries > 2 for task in self.calls.values())
 
 
 @dataclass
 class _Task:
     job: PhotoJob
     staged: Path
-    tries: int = 0
 
 
 @contextmanager
@@ -100,13 +82,15 @@ def run_on_cluster(
     events: Events,
     summary: Summary,
     journals: Journals,
+    pages: Sequence[Page] = (),
 ) -> None:
     """Upscale every job's photo on the connected cluster, filling in `summary`: run_batch for many machines.
 
-    Interrupts pass through: unfinished results go. Raises UsageError when no machine can upscale.
+    `pages` are shown a part of each result, which the workers cut out. Interrupts pass through: unfinished results go.
+    Raises UsageError when no machine can upscale.
     """
     begun = time.monotonic()
-    driver = _Driver(source, settings, events, summary, journals)
+    driver = _Driver(source, settings, events, summary, journals, pages)
     try:
         driver.run(due(jobs, events, summary, journals, overwrite=settings.overwrite))
     finally:
@@ -115,7 +99,7 @@ def run_on_cluster(
 
 
 class _Driver:
-    """The calls in flight of one run."""
+    """One run's photos on their way."""
 
     def __init__(
         self,
@@ -124,40 +108,26 @@ class _Driver:
         events: Events,
         summary: Summary,
         journals: Journals,
+        pages: Sequence[Page],
     ) -> None:
-        self._source, self._settings = source, settings
+        import ray
+
+        def hire(options: dict[str, Any], threads: int | None) -> Any:
+            remote: Any = ray.remote(Worker)
+            return remote.options(**options).remote(source, settings, threads)
+
         self._events, self._summary, self._journals = events, summary, journals
-        self._devices: list[_Device] = []
-        self._nodes: set[str] = set()  # that have had their actors
-        self._again: deque[_Task] = deque()  # whose workers died
+        self._pages = pages
+        self._crew = Crew(hire, self._ask, IN_FLIGHT)
         self._staging = f"{STAGING}{uuid4().hex[:12]}"
         self._staged_in: set[Path] = set()
-        self._problem = ""  # why a device could not open its engine
 
     def run(self, jobs: Iterator[PhotoJob]) -> None:
-        import ray
-
         tasks = (_Task(job, self._stage(job, number)) for number, job in enumerate(jobs))
-        while True:
-            self._look_for_nodes()
-            more = self._feed(tasks)
-            waiting = [ref for device in self._devices for ref in device.calls]
-            if not more and not waiting:
-                return
-            opening = [device.ready for device in self._devices if not device.is_ready]
-            if not waiting and not opening:
-                reason = self._problem or "it has no machine with CPUs or GPUs"
-                raise UsageError(f"the cluster cannot upscale: {reason}")
-            finished, _ = ray.wait(waiting + opening, num_returns=1, timeout=LOOK_SECONDS)
-            for ref in finished:
-                self._take(ref)
+        self._crew.run(tasks, self._finish, self._fail)
 
     def close(self) -> None:
-        import ray
-
-        for device in self._devices:
-            with suppress(Exception):
-                ray.kill(device.actor)
+        self._crew.close()
         for folder in self._staged_in:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -167,109 +137,36 @@ class _Driver:
         self._staged_in.add(folder)
         return folder / str(number) / f"result{job.target.suffix}"
 
-    def _look_for_nodes(self) -> None:
-        """An actor for each device of machines that joined: each GPU, or all cores of a machine that has none."""
-        import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        for node in _nodes():
-            name, resources = node["NodeID"], node.get("Resources", {})
-            if not node["Alive"] or name in self._nodes:
-                continue
-            self._nodes.add(name)
-            gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
-            for _ in range(gpus or min(cpus, 1)):
-                needs = {"num_gpus": 1, "num_cpus": 0} if gpus else {"num_cpus": cpus}
-                strategy = NodeAffinitySchedulingStrategy(node_id=name, soft=False)
-                options = {"max_restarts": 0, "max_concurrency": IN_FLIGHT + 1, "scheduling_strategy": strategy}
-                threads = None if gpus else cpus
-                remote: Any = ray.remote(Worker)
-                actor = remote.options(**needs, **options).remote(self._source, self._settings, threads)
-                self._devices.append(_Device(actor, name, actor.where.remote()))
-
-    def _feed(self, tasks: Iterator[_Task]) -> bool:
-        """Give ready actors what they can hold. Whether there may be more to give."""
-        for device in self._devices:
-            while device.is_ready and len(device.calls) < IN_FLIGHT and not device.is_on_trial():
-                if self._again and self._again[0].tries > 1 and device.calls:
-                    break  # whose workers died twice is tried alone: the others do not suffer for it
-                task = self._again.popleft() if self._again else next(tasks, None)
-                if task is None:
-                    return False
-                task.tries += 1
-                job = replace(task.job, source=task.job.source.absolute(), target=task.staged, root=None)
-                device.calls[device.actor.do.remote(job)] = task
-        return True
-
-    def _take(self, ref: Any) -> None:
-        import ray
-        from ray.exceptions import RayError, RayTaskError
-
-        device = next(device for device in self._devices if ref == device.ready or ref in device.calls)
-        task = device.calls.pop(ref, None)
-        try:
-            value = ray.get(ref)
-        except RayTaskError as error:  # of the pipeline itself: not to be expected
-            assert task is not None
-            self._fail(task, f"unexpected {error.cause!r} on {device.node[:8]}; please report this with the photo")
-        except RayError as error:
-            self._lose(device, task, error)
-        else:
-            if task is None:
-                device.is_ready = True
-            else:
-                self._finish(task, value)
-
-    def _lose(self, device: _Device, task: _Task | None, error: Exception) -> None:
-        """A worker died, or could not open its engine: others get what it had. Its machine may be back later."""
-        self._devices.remove(device)
-        cause = getattr(error, "cause", None) or error
-        if not device.is_ready:
-            self._problem = str(cause).strip().splitlines()[-1]
-        elif any(node["NodeID"] == device.node and node["Alive"] for node in _nodes()):
-            self._nodes.discard(device.node)  # the process died, not the machine: a new one is started there
-        for lost in [*([task] if task is not None else []), *device.calls.values()]:
-            if lost.tries >= MOST_TRIES:
-                self._fail(lost, f"its worker died {MOST_TRIES} times (out of memory, or a fault of the machine)")
-            else:
-                self._again.append(lost)
+    def _ask(self, actor: Any, task: _Task) -> Any:
+        job = replace(task.job, source=task.job.source.absolute(), target=task.staged, root=None)
+        window = next((page.window for page in self._pages if page.wants_pictures()), None)
+        return actor.do.remote(job, window)
 
     def _finish(self, task: _Task, outcome: Outcome) -> None:
         """Give a staged result its name, after the journal has it."""
-        _add(self._summary.tiles, outcome.seen)
+        self._summary.tiles.add(outcome.seen)
         done, job, journal = outcome.done, task.job, self._journals.of(task.job)
         if done is None:
             if outcome.damaged and journal is not None:
                 with suppress(OSError):
                     journal.add_failed(job, outcome.reason)
-            return self._fail(task, outcome.reason)
+            return self._fail(task, SRError(outcome.reason))
         try:
             if journal is not None and outcome.stamp is not None:
                 journal.add_done(job, outcome.stamp, outcome.content, task.staged)
             task.staged.replace(job.target)
         except OSError as error:
-            return self._fail(task, f"{job.target} cannot be written ({error.strerror or error})")
+            return self._fail(task, SRError(f"{job.target} cannot be written ({error.strerror or error})"))
         self._events.started(job, done.size)
         self._events.advanced(done.pixels)
         self._summary.add(done)
+        if outcome.glimpse is not None:
+            for page in self._pages:
+                page.shown(job, outcome.glimpse)
         return self._events.finished(job, done)
 
-    def _fail(self, task: _Task, reason: str) -> None:
-        failure = Failure(task.job.source, reason)
+    def _fail(self, task: _Task, error: Exception) -> None:
+        unexpected = f"unexpected {error!r} on another machine; please report this with the photo"
+        failure = Failure(task.job.source, str(error) if isinstance(error, SRError) else unexpected)
         self._summary.failures.append(failure)
         self._events.failed(failure)
-
-
-def _nodes() -> list[dict[str, Any]]:
-    import ray
-
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return nodes
-
-
-def _add(total: Counts, more: Counts) -> None:
-    total.tiles += more.tiles
-    total.reused += more.reused
-    total.computed_pixels += more.computed_pixels
-    total.rerun += more.rerun
-    total.redone += more.redone

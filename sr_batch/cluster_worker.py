@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -20,6 +20,7 @@ from typing import Literal, Protocol
 
 from sr_batch.events import Done, Failure, Summary
 from sr_batch.folders import Job, PhotoJob
+from sr_batch.glimpse import Glimpse, Look
 from sr_batch.guard import Guard, Stream
 from sr_batch.journal import Journal, Journals, Stamp
 from sr_batch.photos import Photo, Size, use_own_limits
@@ -44,6 +45,7 @@ class Outcome:
     stamp: Stamp | None = None  # of the photo that it was made from
     content: str = ""  # its sha256
     seen: Counts = field(default_factory=Counts)  # by the engine, since the outcome before
+    glimpse: Glimpse | None = None  # for a report, where one was asked for
 
 
 class EngineSource(Protocol):
@@ -87,20 +89,20 @@ class Worker:
         use_own_limits()
         self._stream, self._guard = source.open(ExitStack(), threads)  # until the process ends
         self._settings = replace(settings, overwrite=True)
-        self._waiting: Queue[tuple[PhotoJob, Future[Outcome]]] = Queue()
+        self._waiting: Queue[_Waiting] = Queue()
         Thread(target=self._run, name="upscale", daemon=True).start()
 
-    def do(self, job: PhotoJob) -> Outcome:
+    def do(self, job: PhotoJob, window: Size | None = None) -> Outcome:
         """Upscale one photo to the job's target, which is in a folder of its own; what became of it.
 
-        What an earlier try finished there is not done again.
+        `window`: a report shows at most so much of the result. What an earlier try finished there is not done again.
         """
         note = job.target.parent / OUTCOME
         if note.exists():
             outcome: Outcome = pickle.loads(note.read_bytes())  # our own, written below
             return outcome
         future: Future[Outcome] = Future()
-        self._waiting.put((job, future))
+        self._waiting.put(_Waiting(job, future, window))
         outcome = future.result()
         if outcome.done is not None:
             with atomic_file(note) as partial:
@@ -113,26 +115,33 @@ class Worker:
 
     def _run(self) -> None:
         while True:
-            futures: dict[Path, Future[Outcome]] = {}
-            tally = _Tally(futures)
+            waiting: dict[Path, _Waiting] = {}
+            tally = _Tally(waiting)
             try:
-                jobs = self._until_idle(futures)
+                jobs = self._until_idle(waiting)
                 run_batch(jobs, self._stream, self._settings, tally, tally.summary, tally.notes, self._guard)
             except BaseException as error:
-                for future in futures.values():
-                    if not future.done():
-                        future.set_exception(error)
+                for one in waiting.values():
+                    if not one.future.done():
+                        one.future.set_exception(error)
 
-    def _until_idle(self, futures: dict[Path, Future[Outcome]]) -> Iterator[PhotoJob]:
+    def _until_idle(self, waiting: dict[Path, _Waiting]) -> Iterator[PhotoJob]:
         """Waits for the first, not for long for the others: what is in the engine must come out."""
-        job, future = self._waiting.get()
+        one = self._waiting.get()
         while True:
-            futures[job.source] = future
-            yield job
+            waiting[one.job.source] = one
+            yield one.job
             try:
-                job, future = self._waiting.get(timeout=PATIENCE_SECONDS)
+                one = self._waiting.get(timeout=PATIENCE_SECONDS)
             except Empty:
                 return
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    job: PhotoJob
+    future: Future[Outcome]
+    window: Size | None  # of the glimpse that is wanted
 
 
 class _Note(Journal):
@@ -161,8 +170,9 @@ class _Notes(Journals):
 class _Tally:
     """Events become outcomes."""
 
-    def __init__(self, futures: dict[Path, Future[Outcome]]) -> None:
-        self._futures, self._note = futures, _Note()
+    def __init__(self, waiting: dict[Path, _Waiting]) -> None:
+        self._waiting, self._note = waiting, _Note()
+        self._looks: dict[Path, Look] = {}
         self.summary, self.notes = Summary(), _Notes(self._note)
         self._told = Counts()
 
@@ -172,25 +182,31 @@ class _Tally:
 
     def frame(self, job: Job, done: int, total: int) -> None: ...
 
-    def drawn(self, job: PhotoJob, photo: Photo, band: Band) -> None: ...
+    def drawn(self, job: PhotoJob, photo: Photo, band: Band) -> None:
+        window = self._waiting[job.source].window
+        if window is not None and band.top == 0:
+            self._looks[job.source] = Look(photo, band.pixels.shape[1], window)
+        if look := self._looks.get(job.source):
+            look.add(band)
 
     def finished(self, job: Job, done: Done) -> None:
         stamp, content = self._note.done.pop(job.source, (None, ""))
-        self._futures.pop(job.source).set_result(Outcome(done, stamp=stamp, content=content, seen=self._since()))
+        look = self._looks.pop(job.source, None)
+        glimpse = look.glimpse(done.result.width) if look else None
+        self._answer(job.source, Outcome(done, stamp=stamp, content=content, seen=self._since(), glimpse=glimpse))
 
     def skipped(self, job: Job, reason: str) -> None:
-        self._futures.pop(job.source).set_result(Outcome(None, reason, seen=self._since()))
+        self._answer(job.source, Outcome(None, reason, seen=self._since()))
 
     def failed(self, failure: Failure) -> None:
         damaged = failure.source in self._note.damaged
-        outcome = Outcome(None, failure.reason, damaged=damaged, seen=self._since())
-        self._futures.pop(failure.source).set_result(outcome)
+        self._answer(failure.source, Outcome(None, failure.reason, damaged=damaged, seen=self._since()))
+
+    def _answer(self, source: Path, outcome: Outcome) -> None:
+        self._looks.pop(source, None)
+        self._waiting.pop(source).future.set_result(outcome)
 
     def _since(self) -> Counts:
         now, before = self.summary.tiles, self._told
         self._told = replace(now)
-        return Counts(*(new - old for new, old in zip(_values(now), _values(before), strict=True)))
-
-
-def _values(counts: Counts) -> Sequence[int]:
-    return (counts.tiles, counts.reused, counts.computed_pixels, counts.rerun, counts.redone)
+        return now.less(before)

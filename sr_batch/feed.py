@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -47,6 +47,14 @@ class Counts:
     computed_pixels: int = 0  # LR pixels that the engine ran, halos included
     rerun: int = 0  # windows run again, because the engine had failed with them in it
     redone: int = 0  # windows done again in fp32, because their result looked wrong
+
+    def add(self, more: Counts) -> None:
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(more, each.name))
+
+    def less(self, earlier: Counts) -> Counts:
+        """What was added since."""
+        return Counts(*(getattr(self, each.name) - getattr(earlier, each.name) for each in fields(self)))
 
 
 @dataclass(frozen=True)

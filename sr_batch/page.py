@@ -50,12 +50,15 @@ class Page:
     """Takes the run's records, and its pictures as they are drawn, and writes the cards."""
 
     def __init__(self, cards: IO[bytes], folder: Path, facts: Record, expected: int) -> None:
-        """`cards`: where they are gathered; `folder`: the page's own; `expected`: about how many there will be."""
+        """`cards`: where they are gathered; `folder`: the page's own; `expected`: about how many there will be.
+
+        `window`: the largest part of a result that is shown.
+        """
         self._cards, self._folder, self._facts = cards, folder, facts
-        self._window = next((window for most, window in WINDOWS if expected <= most), WINDOWS[-1][1])
+        self.window = next((window for most, window in WINDOWS if expected <= most), WINDOWS[-1][1])
         self._encoder = ThreadPoolExecutor(1, "page")
         self._room = Semaphore(WAITING)
-        self._looks: dict[Path, Look] = {}  # of the photos in work
+        self._looks: dict[Path, Look | Glimpse] = {}  # of the photos in work
         self._pending: list[Future[None]] = []
         self._count = 0
         self.failures: list[tuple[int, str, str]] = []  # (card, name, reason), the first ones
@@ -74,12 +77,20 @@ class Page:
 
     def drawn(self, job: PhotoJob, photo: Photo, band: Band) -> None:
         """Rows of a photo's result, top down."""
-        if self._count >= PICTURED:
+        if not self.wants_pictures():
             return
         if band.top == 0:
-            self._looks[job.source] = Look(photo, band.pixels.shape[1], self._window)
-        if look := self._looks.get(job.source):
+            self._looks[job.source] = Look(photo, band.pixels.shape[1], self.window)
+        if isinstance(look := self._looks.get(job.source), Look):
             look.add(band)
+
+    def wants_pictures(self) -> bool:
+        """Of the next photo."""
+        return self._count < PICTURED
+
+    def shown(self, job: PhotoJob, glimpse: Glimpse) -> None:
+        """What is to be shown of a photo that was upscaled elsewhere: at most the window of its result."""
+        self._looks[job.source] = glimpse
 
     def finish(self) -> None:
         """Wait for the last cards. Raises OSError."""
@@ -94,7 +105,7 @@ class Page:
         while self._pending and self._pending[0].done():
             self._pending.pop(0).result()
 
-    def _add(self, number: int, record: Record, look: Look | None) -> None:
+    def _add(self, number: int, record: Record, look: Look | Glimpse | None) -> None:
         """In the encoding thread."""
         try:
             glimpse = None if record["event"] == "failed" or number > PICTURED else self._glimpse(record, look)
@@ -102,13 +113,15 @@ class Page:
         finally:
             self._room.release()
 
-    def _glimpse(self, record: Record, look: Look | None) -> Glimpse | None:
+    def _glimpse(self, record: Record, look: Look | Glimpse | None) -> Glimpse | None:
+        if isinstance(look, Glimpse):
+            return look
         if look:
             return look.glimpse(record["result_width"])
         if record["event"] != "skipped":
             return None
         try:
-            return glimpse_of_files(Path(record["source"]), Path(record["result"]), self._window)
+            return glimpse_of_files(Path(record["source"]), Path(record["result"]), self.window)
         except UnreadablePhoto:
             return None  # a video, or a file that has gone: its card says the rest
 

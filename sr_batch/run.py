@@ -33,7 +33,7 @@ from sr_batch.inputs import expand_patterns, read_list
 from sr_batch.journal import Journals, State, open_journals
 from sr_batch.opening import Opening, refuse_early
 from sr_batch.options import Options, options_record
-from sr_batch.page import open_page
+from sr_batch.page import Page, open_page
 from sr_batch.photos import use_own_limits
 from sr_batch.pipeline import Settings, run_batch
 from sr_batch.progress import reporter
@@ -63,6 +63,8 @@ def run(options: Options, say: Say, out: TextIO) -> bool:
     if not inputs and not listed and not options.tune:
         raise UsageError("no input given; name a photo or a folder of photos, or see sr-batch --help")
     check_inputs(inputs)
+    if options.hw == "nvdec-nvenc" and options.cluster is not None:
+        raise UsageError("--hw nvdec-nvenc works on this machine only, and --cluster on others; use --hw nvenc with it")
     if options.profile is not None and options.cluster is not None:
         raise UsageError("--profile sees this machine only, and --cluster works on others; leave one of them out")
     use_own_limits()
@@ -197,15 +199,15 @@ def _run_jobs(batch: _Batch, guard: Guard, trace: Trace, summary: Summary, out: 
         journals = stack.enter_context(
             open_journals(work.roots, key, video_settings.key(batch.model_key), retry_failed=options.retry_failed)
         )
-        events = _listeners(batch, journals, summary, out, stack)
+        pages: list[Page] = []
+        events = _listeners(batch, journals, summary, out, stack, pages)
         for path, reason in work.failures:
             summary.failures.append(Failure(path, reason))
             events.failed(summary.failures[-1])
         if options.cluster is not None:
-            model = batch.prepared.model
-            source = ModelSource(model.path.name, model.path.read_bytes(), options.engine, str(batch.traits.precision))
             stack.enter_context(connected(options.cluster))
-            run_on_cluster(work.photos(), source, settings, events, summary, journals)
+        if options.cluster is not None and not options.preview:
+            run_on_cluster(work.photos(), _source(batch), settings, events, summary, journals, pages)
         elif not options.preview:
             run_batch(work.photos(), stream, settings, events, summary, journals, guard, trace)
         if work.has_videos:
@@ -213,6 +215,11 @@ def _run_jobs(batch: _Batch, guard: Guard, trace: Trace, summary: Summary, out: 
             from sr_batch.videos.inference import Network
 
             network = Network(stream, batch.model_key, guard, summary.tiles, trace)
+            make_parts = _made_on_the_gpu(batch)
+            if options.cluster is not None:
+                from sr_batch.cluster_videos import making_parts
+
+                make_parts = stack.enter_context(making_parts(_source(batch), summary.tiles))
             run_videos(
                 work.videos(),
                 network,
@@ -222,7 +229,7 @@ def _run_jobs(batch: _Batch, guard: Guard, trace: Trace, summary: Summary, out: 
                 journals,
                 overwrite=options.overwrite,
                 previews=options.preview,
-                make_parts=_made_on_the_gpu(batch),
+                make_parts=make_parts,
             )
 
 
@@ -235,8 +242,16 @@ def _made_on_the_gpu(batch: _Batch) -> MakeParts | None:
     return resident_parts(batch.doors.on_device)
 
 
-def _listeners(batch: _Batch, journals: Journals, summary: Summary, out: TextIO, stack: ExitStack) -> Events:
-    """Everybody who is told what happens: people, reports, programs. Closed with the stack."""
+def _source(batch: _Batch) -> ModelSource:
+    """The model and how it runs here, for workers on other machines."""
+    model = batch.prepared.model
+    return ModelSource(model.path.name, model.path.read_bytes(), batch.options.engine, str(batch.traits.precision))
+
+
+def _listeners(
+    batch: _Batch, journals: Journals, summary: Summary, out: TextIO, stack: ExitStack, pages: list[Page]
+) -> Events:
+    """Everybody who is told what happens: people, reports, programs. Closed with the stack; `pages` gets the pages."""
     options, work, settings, facts = batch.options, batch.work, batch.settings, batch.facts()
     lines = [stack.enter_context(_json_lines(out, facts, len(work), summary))] if options.json else []
     takers: list[Callable[[Record], None]] = []
@@ -244,6 +259,7 @@ def _listeners(batch: _Batch, journals: Journals, summary: Summary, out: TextIO,
     for path in options.report:
         if path.suffix.lower() == ".html":
             page = stack.enter_context(open_page(path, facts, summary, len(work) + len(work.failures)))
+            pages.append(page)
             takers.append(page.take)
             viewers.append(page.drawn)
         else:

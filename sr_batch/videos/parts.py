@@ -26,6 +26,7 @@ __all__ = ["Part", "Parts", "open_parts", "parts_folder", "remove_parts", "sayin
 VERSION = 1
 JOURNAL = "parts.jsonl"
 ENDING = ".sr-parts"
+SEGMENTS_ENDING = ".sr-segments"  # of the folder beside, where other machines put what is finished before its turn
 READ_BYTES = 1 << 20
 
 
@@ -67,6 +68,11 @@ class Parts:
     def path(self, part: Part) -> Path:
         return self.folder / part.file
 
+    @property
+    def segments(self) -> Path:
+        """The folder for parts that are finished before those in front of them; see videos/segments.py."""
+        return self.folder.with_name(self.folder.name.removesuffix(ENDING) + SEGMENTS_ENDING)
+
     def next_file(self, suffix: str) -> Path:
         """Where the next part is to be written."""
         return self.folder / f"{len(self._found):06d}{suffix}"
@@ -84,8 +90,9 @@ def parts_folder(target: Path, key: str) -> Path:
 
 def remove_parts(target: Path) -> None:
     """The result is complete: its parts go, those of other options too. Raises nothing."""
-    for folder in target.parent.glob(f".{glob.escape(target.name)}.*{ENDING}"):
-        shutil.rmtree(folder, ignore_errors=True)
+    for ending in (ENDING, SEGMENTS_ENDING):
+        for folder in target.parent.glob(f".{glob.escape(target.name)}.*{ending}"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -141,7 +141,7 @@ def upscale_video(
     if facts.timeline.warnings and settings.on_bad_frame is OnBadFrame.FAIL:
         raise UnreadableVideo(f"{facts.timeline.warnings[0]}; --on-bad-frame repeat takes what is there")
     plan = _plan(facts, settings, target)
-    job = VideoTask(source, facts, plan, settings)
+    job = VideoTask(source, facts, plan, settings, target.suffix.lower())
     with (
         open_parts(target, _key(content, network.key, plan, settings)) as parts,
         saying_what_is_kept(parts, source.name, len(job.wanted)),
@@ -178,11 +178,12 @@ def upscale_video(
 
 def make_segment(
     task: VideoTask, network: Network, frames: range, file: Path, progress: Progress = lambda _done, _total: None
-) -> Part:
+) -> Part | None:
     """These frames of the result (numbered from its first one) as one part, in `file`.
 
     For work that is shared: other frames are others' affair. Where the frames have no places before they are decoded
-    (Placing.FREE), they must be all. Raises what upscale_video raises; then there is no file.
+    (Placing.FREE), it is all from the first one on, and None if there is none. Raises what upscale_video raises; then
+    there is no file.
     """
     rule = PartRule(max(1, len(frames)), max(1, len(frames)), math.inf)
     stop = None
@@ -194,8 +195,6 @@ def make_segment(
     sink = _OnePart(file, frames.start)
     try:
         _make_parts(alone, network, sink, file, progress)
-        if sink.part is None:
-            raise UnreadableVideo(f"has no frame from number {frames.start} on that can be decoded")
     except BaseException:
         file.unlink(missing_ok=True)
         raise
@@ -235,6 +234,7 @@ class VideoTask:
     facts: VideoFacts
     plan: EncoderPlan
     settings: VideoSettings
+    suffix: str  # of the result and of its parts: it says their container
     stop: int | None = None  # of the result's frames, the first one that is not made; None: all are
 
     def room(self, scale: int) -> int:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,6 +28,7 @@ from sr_batch.photos import Photo, PhotoFormat, Size
 from sr_batch.pipeline import Settings
 from sr_batch.upscale import Band
 from tests.conftest import random_pixels
+from tests.sr_batch.clusters import local_cluster
 from tests.sr_batch.conftest import totals
 from tests.sr_batch.stubs import Pixels, enlarge
 
@@ -37,6 +36,7 @@ ray = pytest.importorskip("ray", reason="ray is not installed (pip install 'sr-t
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own warnings
 
 SETTINGS = Settings(4, 64, 4)
+HOLD = "hold"
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,10 @@ class StubSource:
     seconds: float = 0.0  # for a batch
     deadly: int = -1  # the first value of the picture that kills its worker's process, and how often it does:
     deaths: int = 0
+    crew: int = 0  # while there is the file HOLD, nothing is finished before so many workers are there
 
     def open(self, _stack: ExitStack, _threads: int | None) -> tuple[Stream, Guard | None]:
+        (self.log / f"open{os.getpid()}").touch()
         return self._stream, None
 
     def _stream(self, batches: Iterable[Pixels]) -> Generator[Pixels]:
@@ -59,6 +61,8 @@ class StubSource:
                 (self.log / f"death{died}").touch()
                 os._exit(1)
             time.sleep(self.seconds)
+            while (self.log / HOLD).exists() and len(list(self.log.glob("open*"))) < self.crew:
+                time.sleep(0.1)
             with (self.log / f"seen{os.getpid()}").open("a") as file:
                 file.write(f"{first}\n")
             yield enlarge(batch)
@@ -86,18 +90,8 @@ class Recorder:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head without cores, so that all work is on nodes that may go."""
-    from ray.cluster_utils import Cluster
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        made.add_node(num_cpus=1)
-        made.add_node(num_cpus=1)
-        ray.init(address=made.address, log_to_driver=False, logging_level=logging.ERROR)
+    with local_cluster() as made:
         yield made
-        ray.shutdown()
-        made.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _jobs(folder: Path, count: int) -> list[PhotoJob]:
@@ -170,12 +164,13 @@ def test_a_photo_that_kills_every_worker_fails_alone(tmp_path: Path) -> None:
 
 
 def test_a_machine_that_goes_away_loses_no_photo_and_one_that_joins_takes_part(cluster: Any, tmp_path: Path) -> None:
-    jobs, source = _jobs(tmp_path, 16), StubSource(tmp_path / "log", seconds=0.5)
+    jobs, source = _jobs(tmp_path, 20), StubSource(tmp_path / "log", seconds=0.5, crew=4)
     gone = cluster.add_node(num_cpus=1)
 
     def change() -> None:
         while len(_seen(source)) < 3:
             time.sleep(0.1)
+        (source.log / HOLD).touch()
         cluster.remove_node(gone, allow_graceful=False)
         cluster.add_node(num_cpus=1)
 
@@ -184,9 +179,10 @@ def test_a_machine_that_goes_away_loses_no_photo_and_one_that_joins_takes_part(c
     summary, events = _run(jobs, source)
     thread.join(60)
     assert not thread.is_alive()
-    assert (summary.done, summary.failures) == (16, [])
+    assert (summary.done, summary.failures) == (20, [])
     assert sorted(events.finished_names) == sorted(job.target.name for job in jobs)
     _check_results(jobs)
+    assert len(_seen(source)) == 4
 
 
 def test_the_command_runs_a_folder_on_the_cluster_with_the_real_engine(
