@@ -74,6 +74,8 @@ def _upscale(
 
     def progress(done: int, total: int) -> None:
         nonlocal known
+        if known == 0 and done > 1:  # many come at once: without this they would pass for an earlier run's
+            events.frame(job, 1, total)
         if done:
             events.frame(job, done, total)
         if known is not None and done > known:  # not those of an earlier run

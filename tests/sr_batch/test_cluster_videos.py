@@ -22,6 +22,7 @@ from sr_batch.videos.inference import Network
 from sr_batch.videos.upscaling import VideoDone, VideoSettings, upscale_video
 from tests.conftest import random_pixels
 from tests.sr_batch.clusters import local_cluster
+from tests.sr_batch.conftest import totals
 from tests.sr_batch.videos.films import FAST, Film, Stopped, number_of, numbers_in, repeat, times_in, write_film
 
 ray = pytest.importorskip("ray", reason="ray is not installed (pip install 'sr-toolkit[cluster]')")
@@ -149,11 +150,11 @@ def test_the_command_does_photos_and_videos_and_shows_them_in_its_report(
     command += ["--preset", "ultrafast", "--report", str(report), "--cluster", cluster.address]
     done = subprocess.run([sys.executable, "-m", "sr_batch.cli", *command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "3 done" in done.stderr
+    assert totals(done.stderr)["done"] == "3"
     assert len(times_in(out / "film.mp4")) == FRAMES
     assert {path.name for path in out.iterdir() if not path.name.startswith(".")} == {"film.mp4", "0.png", "1.png"}
     page = report.read_text()
     assert page.count("<article") == 3
     assert page.count('alt="Before: the photo') == page.count('alt="After: the result"') == 2
     again = subprocess.run([sys.executable, "-m", "sr_batch.cli", *command], capture_output=True, text=True)
-    assert "3 already there" in again.stderr
+    assert totals(again.stderr)["skipped"] == "3"
