@@ -157,4 +157,4 @@ def test_the_command_does_photos_and_videos_and_shows_them_in_its_report(
     assert page.count("<article") == 3
     assert page.count('alt="Before: the photo') == page.count('alt="After: the result"') == 2
     again = subprocess.run([sys.executable, "-m", "sr_batch.cli", *command], capture_output=True, text=True)
-    assert totals(again.stderr)["skipped"] == "3"
+    assert totals(again.stderr)["already done"] == "3"
