@@ -119,10 +119,11 @@ class Recording:
 
     def __init__(self, file: TextIO) -> None:
         self.problem: str | None = None  # why nothing more is written
+        self._closed = False  # threads that end late may still tell
         self._file, self._lock, self._open = file, threading.Lock(), _Open()
         self._began = self._flushed = time.perf_counter()
         self._waiting: list[str] = []  # lines not yet written
-        self._tracks: dict[int, int] = {}  # number of each thread's, by its ident
+        self._tracks: dict[tuple[int, str], int] = {}  # by a thread's ident, which the next may get, and its name
         self._feeder = threading.get_ident()
         self._own: defaultdict[Stage, float] = defaultdict(float)  # seconds of the feeding thread, inner spans apart
         self._until: dict[tuple[str, int], float] = {}  # end of the last step on each engine track
@@ -179,6 +180,7 @@ class Recording:
         with self._lock:
             self._flush()
             self._write("\n]\n")
+            self._closed = True
 
     def _thread_event(self, stage: Stage, begun: float, ended: float, own: float, name: str) -> None:
         ident = threading.get_ident()
@@ -187,10 +189,10 @@ class Recording:
                 self._own[stage] += own
             if stage in WAITS and ended - begun < SHORTEST_WAIT:
                 return
-            track = self._tracks.get(ident)
+            thread = "feeding the engine" if ident == self._feeder else threading.current_thread().name
+            track = self._tracks.get((ident, thread))
             if track is None:
-                track = self._tracks[ident] = len(self._tracks) + 1
-                thread = "feeding the engine" if ident == self._feeder else threading.current_thread().name
+                track = self._tracks[ident, thread] = len(self._tracks) + 1
                 self._say("thread_name", track, thread)
             self._complete(stage, track, begun, ended, {"file": name} if name else {})
 
@@ -232,7 +234,7 @@ class Recording:
             self._separator, self._waiting = ",\n", []
 
     def _write(self, text: str) -> None:
-        if self.problem is None:
+        if self.problem is None and not self._closed:
             try:
                 self._file.write(text)
                 self._file.flush()

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import re
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Generator, Iterable
@@ -19,7 +20,7 @@ from PIL import Image
 from sr_batch import encoders, pipeline, trace
 from sr_batch.events import Summary
 from sr_batch.folders import PhotoJob
-from sr_batch.photos import PhotoFormat, read_photo
+from sr_batch.photos import PhotoFormat
 from sr_batch.pipeline import Settings, run_batch
 from sr_batch.trace import Recording, Stage, open_trace
 from sr_batch.upscale import Stream
@@ -50,6 +51,11 @@ def _watched(recording: Recording, seconds: float = 0.0) -> Stream:
             yield result
 
     return stream
+
+
+def _record(recording: Recording) -> None:
+    with recording.span(Stage.DECODE):
+        pass
 
 
 def _jobs(folder: Path, count: int, side: int = 60) -> list[PhotoJob]:
@@ -113,6 +119,19 @@ def test_the_file_says_which_thread_is_which(tmp_path: Path) -> None:
     assert [event["args"]["name"] for event in written if event["name"] == "process_name"] == ["sr-batch"]
 
 
+def test_threads_that_follow_each_other_have_tracks_by_their_names(tmp_path: Path) -> None:
+    """A system gives a new thread the number of one that has ended."""
+    with open_trace(tmp_path / "profile.json") as recording:
+        for name in ("decode", "encode", "decode", "encode"):
+            thread = threading.Thread(target=_record, args=(recording,), name=name)
+            thread.start()
+            thread.join()
+    written = json.loads((tmp_path / "profile.json").read_text())
+    names = {event["tid"]: event["args"]["name"] for event in written if event["name"] == "thread_name"}
+    shown = [names[event["tid"]] for event in written if event["ph"] == "X"]
+    assert shown == ["decode", "encode", "decode", "encode"]
+
+
 def test_what_an_interrupted_run_leaves_opens_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trace, "FLUSH_SECONDS", 0.0)
     path = tmp_path / "profile.json"
@@ -156,7 +175,7 @@ def test_a_slow_engine_sets_the_pace(tmp_path: Path) -> None:
 
 
 def test_slow_decoding_sets_the_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "read_photo", _slow(0.15, read_photo))
+    monkeypatch.setattr(pipeline, "_check_and_decode", _slow(0.15, pipeline._check_and_decode))
     with open_trace(tmp_path / "profile.json") as recording:
         run_batch(_jobs(tmp_path, 6), _watched(recording), SETTINGS, Recorder(), Summary(), trace=recording)
         assert recording.verdict().startswith("decoding set the pace: ")
