@@ -13,6 +13,7 @@ part_writer.py  frames encoded into a finished part
 parts.py        the parts on disk, and their journal
 carrying.py     which other streams go into the result, and how
 subtitles.py    text subtitles from one format into another
+sound.py        sound that a container cannot hold, as its samples
 joining.py      parts and copied streams become the result
 verifying.py    the result against its input
 

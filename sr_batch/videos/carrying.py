@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
+from sr_batch.videos.sound import sound_codec
 from sr_batch.videos.source import is_cover
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["MUXERS", "Carried", "Carrying", "How", "carried_metadata", "is_gap", "is_remade", "plan_carrying"]
 
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+SAMPLES = ("matroska", "mov")  # hold sound as its plain samples, for players too
 TEXT_SUBTITLES = {"mp4": "mov_text", "mov": "mov_text", "matroska": "srt", "webm": "webvtt"}
 TIMECODE = "timecode"
 COVER_TYPES = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "webp": "image/webp"}
@@ -42,7 +44,7 @@ class How(Enum):
     VIDEO = auto()  # the stream that is upscaled
     COPY = auto()
     ATTACH_COVER = auto()  # a cover picture becomes an attachment: Matroska's way of keeping covers
-    CONVERT = auto()  # a text subtitle in the container's own format
+    CONVERT = auto()  # a text subtitle in the container's own format, sound that it cannot hold as its samples
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,9 @@ def _carried(stream: Stream, muxer: str) -> Carried | None:
         return Carried(stream.index, How.ATTACH_COVER)
     if _holds(muxer, stream):
         return Carried(stream.index, How.COPY)
+    context: object = stream.codec_context
+    if stream.type == "audio" and muxer in SAMPLES and context is not None:
+        return Carried(stream.index, How.CONVERT, sound_codec(stream))
     new = TEXT_SUBTITLES[muxer]
     if stream.type == "subtitle" and _is_text(stream) and _has_encoder(new):
         return Carried(stream.index, How.CONVERT, new)

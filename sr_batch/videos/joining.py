@@ -22,6 +22,7 @@ from sr_batch.errors import UnwritableVideo
 from sr_batch.videos.carrying import COVER_TYPES, MUXERS, Carrying, How, carried_metadata, is_gap
 from sr_batch.videos.encoding import Codec, EncoderPlan
 from sr_batch.videos.parts import Parts
+from sr_batch.videos.sound import SoundConverter
 from sr_batch.videos.source import is_cover, open_video, rational
 from sr_batch.videos.subtitles import SubtitleConverter
 
@@ -91,7 +92,7 @@ def _refuse_without_room(parts: Parts, folder: Path) -> None:
 class _Streams:
     video: VideoStream
     copies: dict[int, Stream]  # by the input's index
-    converted: dict[int, SubtitleConverter]
+    converted: dict[int, SubtitleConverter | SoundConverter]
 
 
 Timed = tuple[Fraction, "Packet[Any]"]  # with its decoding time in seconds
@@ -198,7 +199,7 @@ def _add_streams(
     """All streams of the result, in the input's order."""
     video: VideoStream | None = None
     copies: dict[int, Stream] = {}
-    converted: dict[int, SubtitleConverter] = {}
+    converted: dict[int, SubtitleConverter | SoundConverter] = {}
     for carried in carrying.streams:
         source = container.streams[carried.index]
         match carried.how:
@@ -212,7 +213,8 @@ def _add_streams(
                 new = output.add_stream_from_template(source, opaque=True)
                 copies[carried.index] = new
             case How.CONVERT:
-                converter = SubtitleConverter(output, source, carried.codec)
+                kind = SoundConverter if source.type == "audio" else SubtitleConverter
+                converter = kind(output, source, carried.codec)
                 converted[carried.index], new = converter, converter.stream
             case How.ATTACH_COVER:
                 _attach_cover(output, container, source)
@@ -308,6 +310,8 @@ def _other_packets(
             yield time, packet
         else:
             yield from ((time, new) for new in streams.converted[index].convert(packet))
+    for index, converter in streams.converted.items():
+        yield from ((latest.get(index, Fraction(0)), new) for new in converter.finish())
 
 
 def _move(packet: Packet[Any], base: Fraction, excerpt: Excerpt) -> bool:

@@ -50,3 +50,7 @@ class SubtitleConverter:
         new.pts, new.dts, new.duration = packet.pts, packet.dts, packet.duration
         new.stream = self.stream
         yield new
+
+    def finish(self) -> Iterator[Packet[Any]]:
+        """Nothing is held back."""
+        return iter(())

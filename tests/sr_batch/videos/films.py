@@ -45,6 +45,7 @@ class Film:
     numbers: Sequence[int] | None = None  # shown in the frames; None: counting from 0
     languages: Sequence[str] = ()  # one audio track each
     audio_codec: str = ""  # the container's usual one
+    audio_layout: str = "stereo"
     subtitle: str = ""  # its language
     chapters: bool = False
     attachment: bytes = b""
@@ -60,7 +61,7 @@ def write_film(path: Path, film: Film) -> Path:
     with av.open(str(path), "w", options=film.container_options) as output:
         output.metadata.update(film.tags)
         video = _video_stream(output, film)
-        audio = [_audio_stream(output, language, film.audio_codec) for language in film.languages]
+        audio = [_audio_stream(output, language, film) for language in film.languages]
         subtitle = _subtitle_stream(output, film) if film.subtitle else None
         if film.attachment:
             kind = "image/jpeg" if film.attachment_name.endswith(".jpg") else "text/plain"
@@ -98,10 +99,11 @@ def _video_stream(output: Any, film: Film) -> VideoStream:
     return video
 
 
-def _audio_stream(output: Any, language: str, codec: str) -> AudioStream:
-    codec = codec or ("libopus" if output.format.name == "webm" else "aac")
+def _audio_stream(output: Any, language: str, film: Film) -> AudioStream:
+    codec = film.audio_codec or ("libopus" if output.format.name == "webm" else "aac")
     track = cast("AudioStream", output.add_stream(codec, rate=48000))
     track.codec_context.bit_rate = 64000
+    track.codec_context.layout = film.audio_layout
     track.metadata["language"] = language
     return track
 
@@ -110,9 +112,10 @@ def _tone(track: AudioStream, hertz: int) -> list[Any]:
     """One second."""
     samples = (np.sin(np.arange(48000) * 2 * np.pi * hertz / 48000) * 0.3).astype(np.float32)
     kind = {"libopus": "flt", "mp2": "s16"}.get(track.codec_context.name, "fltp")
-    data = np.stack([samples, samples]) if kind == "fltp" else np.repeat(samples, 2)[None]
+    channels = track.codec_context.layout.nb_channels
+    data = np.stack([samples] * channels) if kind == "fltp" else np.repeat(samples, channels)[None]
     data = (data * 32767).astype(np.int16) if kind == "s16" else data
-    frame = AudioFrame.from_ndarray(data, format=kind, layout="stereo")
+    frame = AudioFrame.from_ndarray(data, format=kind, layout=track.codec_context.layout.name)
     frame.sample_rate, frame.pts, frame.time_base = 48000, 0, Fraction(1, 48000)
     return [*track.encode(frame), *track.encode(None)]
 

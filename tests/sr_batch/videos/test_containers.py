@@ -6,7 +6,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from sr_batch.cli import main
 from tests.sr_batch.videos.films import Film, enlarge_film, numbers_in, packets_in, times_in, write_film
@@ -53,6 +55,48 @@ def test_every_frame_and_everything_beside_it_comes_out_as_mkv(tmp_path: Path, e
         # A transport stream gives each AAC packet a header of its own, of 7 bytes; files say it once.
         frame = 7 if ending in ("ts", "m2ts") else 0
         assert [content for content, _ in after] == [content[frame:] for content, _ in before]
+
+
+def samples_in(path: Path, begin: Fraction, count: int) -> NDArray[np.float64]:
+    """Of the first sound's left channel, from a time on, in [-1, 1]."""
+    found, start = [], None
+    with av.open(str(path)) as container:
+        rate = container.streams.audio[0].codec_context.sample_rate
+        for frame in container.decode(audio=0):
+            pixels = frame.to_ndarray()
+            channels = len(frame.layout.channels)
+            left = pixels[0] if frame.format.is_planar else pixels.reshape(-1, channels)[:, 0]
+            scale = {"s16": 2**15, "s16p": 2**15, "s32": 2**31}.get(frame.format.name, 1)
+            start = round((frame.pts or 0) * Fraction(frame.time_base or 1) * rate) if start is None else start
+            found.append(left / scale)
+    first = round(begin * rate) - (start or 0)
+    return np.concatenate(found)[first : first + count]
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec", "audio", "samples"),
+    [("wmv", "wmv2", "wmav2", "pcm_s24le"), ("avi", "mpeg4", "adpcm_ms", "pcm_s16le"), ("mov", "h264", "", "aac")],
+)
+def test_sound_that_matroska_cannot_hold_becomes_its_samples_and_it_is_said(
+    tmp_path: Path, ending: str, codec: str, audio: str, samples: str
+) -> None:
+    """Windows Media and the like would be lost otherwise; what can be copied is copied."""
+    base = Fraction(1, 25) if ending == "avi" else Fraction(1, 1000)
+    pts = range(24) if ending == "avi" else range(0, 960, 40)
+    options = {"g": "8"} if codec == "h264" else {}
+    film = Film(pts, base, SIZE, codec if codec != "h264" else "libx264", options=options, audio_codec=audio,
+                languages=["eng"])  # fmt: skip
+    source, result = write_film(tmp_path / f"film.{ending}", film), tmp_path / "large.mkv"
+    done = enlarge_film(source, result)
+    said = [warning for warning in done.warnings if "becomes" in warning]
+    assert said == ([] if audio == "" else [f"audio stream 1 ({audio}) becomes {samples}, which matroska can hold"])
+    with av.open(str(result)) as now:
+        assert now.streams.audio[0].codec_context.name == samples
+        # AVI does not say languages.
+        assert now.streams.audio[0].language == (None if ending == "avi" else "eng")
+    one = samples_in(source, Fraction(3, 10), 20000)
+    around = samples_in(result, Fraction(299, 1000), 20096)  # both containers count in milliseconds: 48 samples
+    assert min(np.abs(one - around[lag : lag + 20000]).max() for lag in range(97)) < 1e-4
 
 
 def test_a_folder_of_them_is_done_by_their_names(
