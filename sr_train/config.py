@@ -149,12 +149,13 @@ class GanConfig(StageConfig):
     vgg_layer: VggLayer = VggLayer.VGG54
     vgg_weight: float = LossRecipe.vgg_weight  # of vgg_loss, beside mse_loss
     gan_weight: float = LossRecipe.gan_weight  # of g_gan_loss
+    grid_weight: float = LossRecipe.grid_weight  # of grid_loss, against grids and shifts of colour
     vgg_shifts: bool = False  # VGG19 sees each crop at another offset, so that its max-pools teach no grid
 
     @property
     def loss(self) -> LossRecipe:
         """How the generator's loss is made."""
-        return LossRecipe(self.vgg_weight, self.gan_weight, self.vgg_shifts)
+        return LossRecipe(self.vgg_weight, self.gan_weight, self.vgg_shifts, self.grid_weight)
 
 
 @dataclass(frozen=True)
@@ -179,8 +180,9 @@ class TrainConfig:
         _require(self.machine.loader_threads >= 1, "machine.loader_threads", self.machine.loader_threads, "at least 1")
         for name, stage in (("resnet", self.resnet), ("gan", self.gan)):
             _check_stage(name, stage)
-        for key, weight in (("gan.vgg_weight", self.gan.vgg_weight), ("gan.gan_weight", self.gan.gan_weight)):
-            _require(0 <= weight < math.inf, key, weight, "a finite number, at least 0")
+        for key in ("vgg_weight", "gan_weight", "grid_weight"):
+            weight = getattr(self.gan, key)
+            _require(0 <= weight < math.inf, f"gan.{key}", weight, "a finite number, at least 0")
 
 
 def _check_stage(name: str, stage: StageConfig) -> None:

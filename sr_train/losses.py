@@ -4,6 +4,7 @@
     mse_loss        mean over all values of (G - HR)², both in [-1, 1]
     vgg_loss        mean over all values of (φ(G) - φ(HR))², φ one activation of VGG19
     g_gan_loss      -log D(G), the mean over the batch
+    grid_loss       no part of the paper's, weight 0 unless asked for: see there
     d_loss          -log D(HR) - log(1 - D(G)), the mean over the batch
 
 D is a logit everywhere: -log sigmoid(x) = softplus(-x), which neither overflows nor loses its gradient.
@@ -34,6 +35,7 @@ __all__ = [
     "discriminator_loss",
     "gan_loss",
     "generator_loss",
+    "grid_loss",
     "load_vgg",
     "shifted",
 ]
@@ -61,6 +63,7 @@ class LossRecipe:
     vgg_weight: float = 0.006
     gan_weight: float = 0.001
     vgg_shifts: bool = False  # VGG19 sees each crop at another offset: `shifted`
+    grid_weight: float = 0.0  # of grid_loss
 
 
 PAPER = LossRecipe()
@@ -74,6 +77,7 @@ class GeneratorLoss(NamedTuple):
     mse_loss: Tensor
     vgg_loss: Tensor
     g_gan_loss: Tensor
+    grid_loss: Tensor
 
 
 class VggFeatures(nn.Module):
@@ -149,6 +153,18 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return functional.softplus(-real_logits.float()).mean() + functional.softplus(fake_logits.float()).mean()
 
 
+def grid_loss(fake: Tensor, hr: Tensor) -> Tensor:
+    """How much of the error is a grid or a shift of colour: the part of it that repeats every `PHASES` pixels.
+
+    Both NCHW, sides multiples of PHASES. mean over images, channels and the 4 x 4 positions in a cell of e², e the mean
+    error of all pixels at that position. A generator that enlarges by pixel shuffle can add such a pattern everywhere;
+    it is small beside the error of the texture, so mse_loss hardly sees it, but eyes do.
+    """
+    count, channels, height, width = hr.shape
+    cells = (fake.float() - hr.float()).reshape(count, channels, height // PHASES, PHASES, width // PHASES, PHASES)
+    return cells.mean(dim=(2, 4)).square().mean()
+
+
 def shifted(images: Tensor) -> Tensor:
     """Windows of NCHW images, `PHASES` pixels smaller, each image's at another offset of 0 to 3 pixels down and right.
 
@@ -175,5 +191,6 @@ def generator_loss(
         wanted = vgg(real)
     vgg_loss = functional.mse_loss(vgg(seen).float(), wanted.float())
     g_gan_loss = gan_loss(fake_logits)
-    total = mse_loss + recipe.vgg_weight * vgg_loss + recipe.gan_weight * g_gan_loss
-    return GeneratorLoss(total, mse_loss, vgg_loss, g_gan_loss)
+    grid = grid_loss(fake, hr)
+    weighted = recipe.vgg_weight * vgg_loss + recipe.gan_weight * g_gan_loss + recipe.grid_weight * grid
+    return GeneratorLoss(mse_loss + weighted, mse_loss, vgg_loss, g_gan_loss, grid)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from sr_train.checkpoint import load_checkpoint
-from sr_train.config import TrainConfig, to_toml
+from sr_train.config import GanConfig, TrainConfig, to_toml
 from sr_train.data import CropSource, open_pairs, open_pictures, split
 from sr_train.degrade import Degradation
 from sr_train.errors import UsageError
@@ -139,9 +139,15 @@ def run_stage(prepared: Prepared, stage: str, init: Path | None = None) -> None:
 def _describe(config: TrainConfig, stage: str) -> Mapping[str, str]:
     """For the checkpoint's header."""
     table = config.gan if stage == SRGAN else config.resnet
-    loss = f"mse_loss + 0.006 * {config.gan.vgg_layer} + 0.001 * g_gan_loss" if stage == SRGAN else "pixel"
+    loss = _generator_loss(config.gan) if stage == SRGAN else str(config.resnet.pixel_loss)
     recipe = f"batch {table.batch}, HR crops {config.data.crop}, {config.machine.precision}, EMA {config.ema}"
-    return {"loss": str(config.resnet.pixel_loss) if loss == "pixel" else loss, "recipe": recipe}
+    return {"loss": loss, "recipe": recipe}
+
+
+def _generator_loss(gan: GanConfig) -> str:
+    shifts = " at shifting offsets" if gan.vgg_shifts else ""
+    grid = f" + {gan.grid_weight:g} * grid_loss" if gan.grid_weight else ""
+    return f"mse_loss + {gan.vgg_weight:g} * {gan.vgg_layer}{shifts} + {gan.gan_weight:g} * g_gan_loss{grid}"
 
 
 def stage_one_result(run: Path) -> Path:

@@ -107,7 +107,7 @@ def gan_step(
 ) -> Mapping[str, Tensor]:
     """Stage 2: the discriminator's turn, then the generator's. Returns the means over the parts of
 
-    mse_loss, vgg_loss, g_gan_loss   the terms of the generator's loss, unweighted
+    mse_loss, vgg_loss, g_gan_loss, grid_loss   the terms of the generator's loss, unweighted
     g_loss, d_loss                   what each of the two minimised
     d_real, d_fake                   the discriminator's mean belief that real and generated pictures are real
     """
@@ -131,7 +131,7 @@ def gan_step(
         with numerics.autocast():
             loss = generator_loss(fake, hr, discriminator.network(fake), vgg, recipe)
         generator.scaler.scale(loss.total / len(parts)).backward()  # type: ignore[no-untyped-call] # of torch
-        terms = dict(zip(("g_loss", "mse_loss", "vgg_loss", "g_gan_loss"), loss, strict=True))
+        terms = dict(zip(("g_loss", "mse_loss", "vgg_loss", "g_gan_loss", "grid_loss"), loss, strict=True))
         seen.append({name: term.detach() for name, term in terms.items()})
     discriminator.network.requires_grad_(True)
     generator.update(numerics.group)

@@ -20,6 +20,7 @@ from sr_train.losses import (
     discriminator_loss,
     gan_loss,
     generator_loss,
+    grid_loss,
     load_vgg,
     shifted,
 )
@@ -56,10 +57,12 @@ def test_generator_loss_is_the_papers_sum() -> None:
     difference = vgg(fake) - vgg(hr)
     features = (difference**2).sum().item() / difference.numel()
     belief = sum(math.log(1 + math.exp(-x)) for x in (0.3, -0.7)) / 2
-    assert [term.item() for term in loss[1:]] == pytest.approx([mse, features, belief], rel=1e-5)
+    assert [term.item() for term in loss[1:4]] == pytest.approx([mse, features, belief], rel=1e-5)
     assert loss.total.item() == pytest.approx(mse + 0.006 * features + 0.001 * belief, rel=1e-5)
-    other = generator_loss(fake, hr, logits, vgg, LossRecipe(vgg_weight=0.5, gan_weight=2))
-    assert other.total.item() == pytest.approx(mse + 0.5 * features + 2 * belief, rel=1e-5)
+    other = generator_loss(fake, hr, logits, vgg, LossRecipe(vgg_weight=0.5, gan_weight=2, grid_weight=3))
+    assert other.total.item() == pytest.approx(
+        mse + 0.5 * features + 2 * belief + 3 * grid_loss(fake, hr).item(), rel=1e-5
+    )
 
 
 def test_shifts_show_vgg_every_phase_of_a_four_times_generator() -> None:
@@ -70,6 +73,17 @@ def test_shifts_show_vgg_every_phase_of_a_four_times_generator() -> None:
     assert {y for y, _ in starts[:4]} == {x for _, x in starts[:4]} == {0, 1, 2, 3}
     assert len(set(starts)) == 16
     assert (windows[5, 1] == grid[5, 1, starts[5][0] :][:20, starts[5][1] :][:, :16]).all()
+
+
+def test_grid_loss_sees_grids_and_shifts_of_colour_only() -> None:
+    torch.manual_seed(0)
+    hr = torch.rand(2, 3, 16, 24) * 2 - 1
+    assert grid_loss(hr + 0.1, hr).item() == pytest.approx(0.01, rel=1e-4)
+    stripes = torch.tensor([0.2, 0.0, -0.2, 0.0]).repeat(6)
+    assert grid_loss(hr + stripes, hr).item() == pytest.approx(0.02, rel=1e-4)
+    errors = torch.zeros(2, 3, 16, 24)
+    errors[:, :, ::4, ::4] = torch.tensor([[0.3, -0.3], [-0.3, 0.3]]).repeat(2, 3)  # at one position, of mean zero
+    assert grid_loss(hr + errors, hr).item() == pytest.approx(0, abs=1e-12)
 
 
 def test_shifted_loss_takes_the_same_window_of_both_pictures() -> None:
