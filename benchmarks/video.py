@@ -1,24 +1,22 @@
-"""What a video costs beside the network: against a bare PyAV loop, and its memory.
+"""What a video costs beside the network: against a bare PyAV loop. Memory: `video_memory.py`.
 
-    python benchmarks/video.py [--frames 48] [--rounds 3] [--long 10000]
+    python benchmarks/video.py [--frames 48] [--rounds 3] [--only hevc]
 
 Both sides turn the same 480p clip (H.264 with sound) into one of four times the size with the same encoder settings;
 the network is a stand-in that repeats each pixel 4x4. The bare loop is decode, RGB, repeat, encode in one thread, as
 one writes it (the encoder has threads of its own), without sound, without a check, and with swscale's default
 conversion, which is up to a code wrong. Ours is `upscale_video`: all of it. Speeds are frames a second, the ratio is
-that of the medians of interleaved rounds; CPU seconds are of all threads. Memory: the peak of a process of its own;
-for a long video at each tenth of it.
+that of the medians of interleaved rounds; CPU seconds are of all threads, the ratio that of their medians.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import resource
 import shutil
+import statistics
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -32,17 +30,24 @@ from av.video.frame import VideoFrame
 from measure import interleaved_seconds, machine, print_table
 from numpy.typing import NDArray
 
+from sr_batch.videos.codecs import Codec
 from sr_batch.videos.encoding import EncoderPlan, EncodingOptions, Output, add_video_stream, plan_encoding
+from sr_batch.videos.heap import give_large_blocks_back
 from sr_batch.videos.inference import Network
 from sr_batch.videos.inspecting import inspect_video
-from sr_batch.videos.upscaling import VideoSettings, upscale_video
+from sr_batch.videos.upscaling import Progress, VideoSettings, upscale_video
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "coffee.jpg"
 SIZE = (480, 854)  # height, width
 SMALL = (64, 96)
 SCALE = 4
 RATE = 25
-MEGA = 1e6
+ENCODINGS = {
+    "x264 veryfast": EncodingOptions(preset="veryfast"),
+    "x264 medium (as it comes)": EncodingOptions(),
+    "hevc: x265 veryfast": EncodingOptions(Codec.HEVC, preset="veryfast"),
+    "hevc: x265 medium": EncodingOptions(Codec.HEVC),
+}
 
 
 def write_clip(path: Path, frames: int, size: tuple[int, int]) -> None:
@@ -97,96 +102,57 @@ def bare(source: Path, target: Path, plan: EncoderPlan) -> None:
         output.mux(encoder.encode(None))
 
 
-def ours(source: Path, target: Path, options: EncodingOptions, tenth: list[float] | None = None) -> None:
-    def progress(done: int, total: int) -> None:
-        if tenth is not None and done and done % max(1, total // 10) == 0:
-            tenth.append(peak())
-
+def ours(source: Path, target: Path, options: EncodingOptions, progress: Progress = lambda _done, _total: None) -> None:
     settings = VideoSettings(SCALE, tile=1024, halo=12, encoding=options)
     upscale_video(source, target, Network(enlarged, "stand-in"), settings, "content", progress)
-
-
-def cpu_seconds(function: Callable[[], object]) -> float:
-    begun = time.process_time()
-    function()
-    return time.process_time() - begun
-
-
-def peak() -> float:
-    """MB of this process so far."""
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux counts what the parent had in ru_maxrss
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024 / MEGA
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEGA
-
-
-def measure_memory(source: str, target: str, options: EncodingOptions, answer: Any) -> None:
-    tenth = [peak()]
-    ours(Path(source), Path(target), options, tenth)
-    answer.put([*tenth, peak()])
-
-
-def memory(source: Path, target: Path, options: EncodingOptions) -> list[float]:
-    """MB at the start, after each tenth, at the end."""
-    context = multiprocessing.get_context("spawn")
-    answer = context.Queue()
-    process = context.Process(target=measure_memory, args=(str(source), str(target), options, answer))
-    process.start()
-    found: list[float] = answer.get()
-    process.join()
-    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--long", type=int, default=10000, help="frames of the small clip for memory; 0: leave it out")
-    options = parser.parse_args()
+    parser.add_argument("--only", help="part of a row's name")
+    chosen = parser.parse_args()
+    give_large_blocks_back()  # as the command does; for both sides
     folder = Path(tempfile.mkdtemp())
-    print(machine())
+    print(f"{machine()}, {chosen.frames} frames, {chosen.rounds} rounds\n")
     try:
         source, target = folder / "clip.mp4", folder / "large.mp4"
-        write_clip(source, options.frames, SIZE)
+        write_clip(source, chosen.frames, SIZE)
         rows = []
-        for name, encoding in {
-            "x264 veryfast": EncodingOptions(preset="veryfast"),
-            "as it comes (x264 medium)": EncodingOptions(),
-        }.items():
+        for name, encoding in ENCODINGS.items():
+            if chosen.only is not None and chosen.only not in name:
+                continue
             plan = plan_of(source, encoding)
             work = {"bare": partial(bare, source, target, plan), "ours": partial(ours, source, target, encoding)}
-            seconds = interleaved_seconds(work, options.rounds)
-            cpu = {side: cpu_seconds(function) for side, function in work.items()}
-            used = memory(source, target, encoding)[-1]
-            speeds = {side: options.frames / taken for side, taken in seconds.items()}
-            ratio = speeds["ours"] / speeds["bare"]
-            rows.append(
-                [
-                    name,
-                    f"{speeds['bare']:.2f}",
-                    f"{speeds['ours']:.2f}",
-                    f"{ratio:.2f}",
-                    f"{cpu['ours'] / cpu['bare']:.2f}",
-                    f"{used:.0f}",
-                ]
-            )
-        columns = [
-            "480p to 1920x3416",
-            "bare, frames/s",
-            "ours, frames/s",
-            "ours / bare",
-            "CPU, ours / bare",
-            "ours, peak MB",
-        ]
+            rows.append(row(name, chosen.frames, *interleaved(work, chosen.rounds)))
+        columns = ["480p to 1920x3416", "bare, frames/s", "ours, frames/s", "ours / bare", "CPU, ours / bare"]
         print_table(columns, rows)
-        if options.long:
-            write_clip(folder / "long.mp4", options.long, SMALL)
-            found = memory(folder / "long.mp4", target, EncodingOptions(preset="ultrafast"))
-            print(f"\n{options.long} frames of 64x96, MB at the start and after each tenth: ", end="")
-            print(", ".join(f"{size:.0f}" for size in found[:-1]))
     finally:
         shutil.rmtree(folder)
+
+
+def row(name: str, frames: int, seconds: dict[str, float], cpu: dict[str, float]) -> list[str]:
+    return [
+        name,
+        f"{frames / seconds['bare']:.2f}",
+        f"{frames / seconds['ours']:.2f}",
+        f"{seconds['bare'] / seconds['ours']:.2f}",
+        f"{cpu['ours'] / cpu['bare']:.2f}",
+    ]
+
+
+def interleaved(work: Mapping[str, Callable[[], object]], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
+    """The median seconds, and CPU seconds of all threads, of each; the first round is not counted."""
+    cpu: dict[str, list[float]] = {name: [] for name in work}
+
+    def counted(name: str) -> None:
+        begun = time.process_time()
+        work[name]()
+        cpu[name].append(time.process_time() - begun)
+
+    seconds = interleaved_seconds({name: partial(counted, name) for name in work}, rounds)
+    return seconds, {name: statistics.median(times[1:]) for name, times in cpu.items()}
 
 
 if __name__ == "__main__":

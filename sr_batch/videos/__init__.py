@@ -9,6 +9,7 @@ inference.py    frames through the engine, one stream of tiles
 flow.py         stages in threads, with bounded queues
 resident.py     instead of the three above: frames that stay on a GPU
 device_colour.py  colour.py for them, in torch
+heap.py         freed frames go back to the system
 part_writer.py  frames encoded into a finished part
 parts.py        the parts on disk, and their journal
 carrying.py     which other streams go into the result, and how
@@ -29,6 +30,7 @@ chroma.py       half-resolution chroma enlarged and shrunk, about where it lies
 planes.py       frames as arrays, one for each plane
 encoding.py     options + picture + container -> which encoder, how set
 codecs.py       the encoders: names, defaults, formats, levels
+lookahead.py    how many frames they look ahead, by memory
 pixel_formats.py  which of an encoder's formats holds a picture best
 trial.py        whether an encoder opens here
 """

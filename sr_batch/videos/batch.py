@@ -15,6 +15,7 @@ from sr_batch.folders import VideoJob
 from sr_batch.journal import Journals, fingerprint
 from sr_batch.photos import Size
 from sr_batch.targets import ready_folder
+from sr_batch.videos.heap import give_large_blocks_back
 from sr_batch.videos.inference import Network
 from sr_batch.videos.inspecting import VideoFacts, inspect_video
 from sr_batch.videos.preview import preview_video
@@ -41,6 +42,7 @@ def run_videos(
     `previews`: that many frames of each video as pictures, instead of the
     video. Interrupts pass through; the finished parts of the video in work stay, for the next run.
     """
+    give_large_blocks_back()
     begun, journals = time.monotonic(), journals or Journals({})
     try:
         for job in jobs if previews else due(jobs, events, summary, journals, overwrite=overwrite):

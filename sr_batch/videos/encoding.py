@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, cast
 
 from sr_batch.videos.codecs import CONTAINERS, Codec, Encoder, Hardware, codec_name, encoder_of, level_excess
+from sr_batch.videos.lookahead import lookahead_parameters
 from sr_batch.videos.picture import ChromaSiting, Colour, Matrix, Picture, Samples
 from sr_batch.videos.pixel_formats import ALPHA, lost, nearest_format, wanted_format
 from sr_batch.videos.trial import hush, refusal
@@ -98,7 +99,7 @@ def plan_encoding(options: EncodingOptions, picture: Picture, output: Output) ->
         codec=codec,
         encoder=encoder.name,
         pixel_format="cuda" if options.hardware is Hardware.NVDEC_NVENC else samples.name,
-        options=_options(encoder, options, samples, picture),
+        options=_options(encoder, options, samples, picture, output),
         codec_tag="hvc1" if codec is Codec.HEVC and output.container in ("mp4", "mov") else None,
         height=output.height,
         width=output.width,
@@ -276,7 +277,7 @@ def _samples(encoder: Encoder, options: EncodingOptions, picture: Picture, outpu
 
 
 def _options(
-    encoder: Encoder, options: EncodingOptions, samples: Samples, picture: Picture
+    encoder: Encoder, options: EncodingOptions, samples: Samples, picture: Picture, output: Output
 ) -> tuple[tuple[str, str], ...]:
     """FFmpeg's options of the encoder, the general ones with its own."""
     found = dict(encoder.fixed)
@@ -297,7 +298,8 @@ def _options(
         found[encoder.preset_option] = preset
     if samples.subsampling != (1, 1):
         found["chroma_sample_location"] = picture.colour.siting.value
-    own = list(encoder.fixed_parameters)
+    own = [*encoder.fixed_parameters]
+    own += lookahead_parameters(encoder.name, preset, samples, (output.height, output.width))
     if encoder.hdr is not None and samples.depth > 8:
         own += encoder.hdr(picture.mastering_display, picture.content_light)
     if encoder.parameters is not None and own:

@@ -86,6 +86,7 @@ class PartWriter:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
+            del self._stream, self._container  # an encoder of large frames holds more than all else here
             check_part(self._path, self.frames, (self._plan.height, self._plan.width))
             return Part(
                 file=self._path.name,
