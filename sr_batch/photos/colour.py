@@ -13,13 +13,30 @@ from PIL import Image, ImageCms
 
 from sr_batch.depth import Pixels as DeepPixels
 
-__all__ = ["IccChoice", "deep_to_srgb", "grey_to_srgb", "profile_space", "srgb_profile", "to_srgb"]
+__all__ = [
+    "IccChoice",
+    "deep_to_srgb",
+    "grey_to_srgb",
+    "profile_of_code_points",
+    "profile_space",
+    "srgb_profile",
+    "to_srgb",
+]
 
 Pixels = NDArray[np.uint8]
 # Colours inside both gamuts stay what they are, black becomes black: what viewers do for photos.
 INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
 SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK", "LAB": "Lab"}
+
+# ITU-T H.273, tables 2 and 3: chromaticities of red, green and blue by number; curves that reach above white.
+WIDE_PRIMARIES = {
+    9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),  # BT.2020
+    12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),  # Display P3
+}
+HDR_CURVES = {16: "PQ", 18: "HLG"}
+D65 = (0.3127, 0.3290)
+CURVE_POINTS = 4096
 
 
 class IccChoice(StrEnum):
@@ -81,6 +98,32 @@ def deep_to_srgb(colour: DeepPixels, icc: bytes) -> DeepPixels | None:
     except (imagecodecs.CmsError, ValueError):
         return None
     return np.clip(converted, 0, 1) if converted.dtype.kind == "f" else converted
+
+
+def profile_of_code_points(primaries: int, transfer: int) -> tuple[bytes | None, str | None]:
+    """An RGB profile for what AVIF and HEIC say in numbers (ITU-T H.273), and a sentence where none can say it.
+
+    Neither for what is sRGB, or near it, or is not said. Curves for video are read as sRGB's: as browsers show stills.
+    """
+    if transfer in HDR_CURVES:
+        return None, f"its colours are HDR ({HDR_CURVES[transfer]}): no profile describes them, so they will look flat"
+    if primaries not in WIDE_PRIMARIES:
+        return None, None
+    return _wide_profile(primaries), None
+
+
+@cache
+def _wide_profile(primaries: int) -> bytes:
+    import imagecodecs
+
+    light = np.linspace(0, 1, CURVE_POINTS)  # IEC 61966-2-1's, from numbers to light
+    curve = np.where(light <= 0.04045, light / 12.92, ((light + 0.055) / 1.055) ** 2.4)
+    corners = [number for x, y in WIDE_PRIMARIES[primaries] for number in (x, y, 1.0)]
+    return bytes(
+        imagecodecs.cms_profile(
+            "rgb", whitepoint=(*D65, 1.0), primaries=corners, transferfunction=curve.astype(np.float32)
+        )
+    )
 
 
 def grey_to_srgb(icc: bytes) -> Callable[[Pixels], Pixels]:

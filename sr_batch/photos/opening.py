@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -40,6 +41,7 @@ SINGLE_PICTURES = {"MPO", "HEIF"}  # further pictures in the file are previews, 
 SMALLER_COPY, MASK = 1, 4  # bits of TIFF's NewSubfileType: pages that are no pictures of their own
 MAX_SAMPLES = 16  # channels of a TIFF
 HEAD_BYTES = 4096  # AVIF's item properties come first
+AVIF_CODE_POINTS = b"colrnclx"  # box, and the kind of it that has numbers
 AVIF_BITS = b"pixi"  # box: version and flags (4 bytes), number of channels, bits of each
 
 
@@ -120,6 +122,18 @@ class Source:
             case "HEIF":
                 return int(self.image.info.get("bit_depth", 8))
         return 16 if self.image.mode.startswith("I;16") else 8
+
+    def code_points(self) -> tuple[int, int] | None:
+        """Of an AVIF or HEIC: the numbers of its primaries and its transfer curve, by ITU-T H.273."""
+        image = self.image
+        if image is not None and image.format == "AVIF":
+            with self.path.open("rb") as file:
+                start = file.read(HEAD_BYTES)
+            place = start.find(AVIF_CODE_POINTS)
+            found = start[place + len(AVIF_CODE_POINTS) :][:4] if place >= 0 else b""
+            return struct.unpack(">HH", found) if len(found) == 4 else None
+        nclx = image.info.get("nclx_profile") if image is not None and image.format == "HEIF" else None
+        return (nclx["color_primaries"], nclx["transfer_characteristics"]) if isinstance(nclx, dict) else None
 
     def channels(self, index: int) -> int:
         """Of the arrays that the picture is decoded to: 3, or 4 if there may be transparency."""

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from sr_batch.depth import Pixels, bits_of, full_scale, to_depth
 from sr_batch.errors import UnreadablePhoto
-from sr_batch.photos.colour import IccChoice, deep_to_srgb, profile_space, srgb_profile, to_srgb
+from sr_batch.photos.colour import IccChoice, deep_to_srgb, profile_of_code_points, profile_space, srgb_profile, to_srgb
 from sr_batch.photos.deep import (
     Raster,
     is_read_by_tifffile,
@@ -109,8 +109,9 @@ class Photo:
             deepest = kind.depths[-1]
             pixels = pixels.converted(deepest) if isinstance(pixels, StreamedPixels) else to_depth(pixels, deepest)
             alpha = None if alpha is None else to_depth(alpha, deepest)
-            whole = f"{bits_of(self.depth)} bits a channel" if self.depth.kind == "u" else "floats"
-            lost.append(f"{whole} became {bits_of(deepest)} bits: {kind.name} keeps no more")
+            is_whole = self.depth.kind == "u"
+            before, holds = ("more than 8 bits a channel", "png") if is_whole else ("floats", "tiff")
+            lost.append(f"{before} became {bits_of(deepest)} bits: {kind.name} keeps no more (--format {holds} does)")
         return replace(self, pixels=pixels, alpha=alpha, metadata=metadata, warnings=(*self.warnings, *lost))
 
 
@@ -235,6 +236,9 @@ def _decode(source: Source, index: int, options: ReadOptions, lost: list[str]) -
             source.image.seek(source.first + index)
         source.image.load()
         icc, metadata = _metadata(source.image, lost)
+        if icc is None and (points := source.code_points()) is not None:
+            icc, doubt = profile_of_code_points(*points)
+            lost += [doubt] if doubt is not None and index == 0 else []
         raster, icc = _decode_image(source, index, icc, lost, clip=options.clip)
         return raster, icc, metadata
     page = source.pages[index]

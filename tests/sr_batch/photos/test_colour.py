@@ -6,6 +6,7 @@ import io
 import struct
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -173,3 +174,44 @@ def test_lab_becomes_srgb(tmp_path: Path) -> None:
     assert photo.icc is not None and profile_space(photo.icc) == "RGB"
     assert np.ptp(photo.rgb.reshape(-1)) <= 2  # a middle grey
     assert 100 < photo.rgb.mean() < 140
+
+
+def _avif(path: Path, primaries: int, transfer: int) -> Path:
+    """Colours that are said in numbers only: red and grey."""
+    pixels = np.full((16, 16, 3), 128, np.uint8)
+    pixels[:8] = (255, 0, 0)
+    content = imagecodecs.avif_encode(
+        pixels, level=100, speed=8, pixelformat="444", primaries=primaries, transfer=transfer, matrix=6
+    )
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("primaries", "red"),
+    [(12, (0.5151, 0.2412, -0.0011)), (9, (0.6735, 0.2791, -0.0019))],  # published D50 colorants of both spaces
+    ids=["Display P3", "BT.2020"],
+)
+def test_wide_colours_that_an_avif_says_in_numbers_get_a_profile(
+    tmp_path: Path, primaries: int, red: tuple[float, float, float]
+) -> None:
+    result = _result(_avif(tmp_path / "photo.avif", primaries, 13), PhotoFormat.PNG, IccChoice.KEEP)
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(result.info["icc_profile"])).profile
+    assert profile.red_colorant is not None
+    assert np.abs(np.array(profile.red_colorant[0]) - red).max() < 0.002
+    lab = _lab(result)
+    assert np.abs(lab[40, 32] - (53.6, 0, 0)).max() < 1.5  # grey is sRGB's grey
+    converted = _result(tmp_path / "photo.avif", PhotoFormat.PNG, IccChoice.SRGB)
+    assert np.abs(_lab(converted)[40, 32] - lab[40, 32]).max() < 1.5
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
+def test_hdr_that_no_profile_describes_is_said(tmp_path: Path, transfer: int, name: str) -> None:
+    photo = read_photo(_avif(tmp_path / "photo.avif", 9, transfer))
+    assert photo.icc is None and [f"HDR ({name})" in line for line in photo.warnings] == [True]
+
+
+@pytest.mark.parametrize(("primaries", "transfer"), [(1, 13), (2, 2), (1, 1), (6, 6)])
+def test_usual_numbers_need_no_profile(tmp_path: Path, primaries: int, transfer: int) -> None:
+    photo = read_photo(_avif(tmp_path / "photo.avif", primaries, transfer))
+    assert photo.icc is None and photo.warnings == ()

@@ -240,10 +240,11 @@ def test_what_a_format_cannot_hold_is_rounded_with_a_word(tmp_path: Path, kind: 
     photo, content = _result(_save_tiff(tmp_path / "photo.tif", _picture(depth, 3)), kind)
     if kind is PhotoFormat.PNG:
         assert content[24] == 16
-        assert photo.warnings == (() if depth == "u2" else ("floats became 16 bits: PNG keeps no more",))
+        floats = "floats became 16 bits: PNG keeps no more (--format tiff does)"
+        assert photo.warnings == (() if depth == "u2" else (floats,))
     else:
-        deep = "16 bits a channel" if depth == "u2" else "floats"
-        assert photo.warnings == (f"{deep} became 8 bits: {kind.name} keeps no more",)
+        deep, holds = ("more than 8 bits a channel", "png") if depth == "u2" else ("floats", "tiff")
+        assert photo.warnings == (f"{deep} became 8 bits: {kind.name} keeps no more (--format {holds} does)",)
         assert photo.rgb.dtype == np.uint8
 
 
