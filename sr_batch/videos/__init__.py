@@ -16,6 +16,7 @@ carrying.py     which other streams go into the result, and how
 subtitles.py    text subtitles from one format into another
 sound.py        sound that a container cannot hold, as its samples
 joining.py      parts and copied streams become the result
+matroska.py     the shape of its pixels in Matroska, which PyAV cannot tell
 verifying.py    the result against its input
 
 decoding.py     which decoder: usual, libvpx for alpha, hardware

@@ -29,8 +29,6 @@ __all__ = [
     "plan_encoding",
 ]
 
-# The others leave the pixels' shape to the container, and PyAV cannot tell it to Matroska's muxer.
-SAY_THEIR_ASPECT = (Codec.H264, Codec.HEVC)
 # FFmpeg's names of codecs whose successor is meant.
 SOURCES = {
     **{codec.value: codec for codec in Codec if codec is not Codec.COPY},
@@ -90,8 +88,6 @@ def plan_encoding(options: EncodingOptions, picture: Picture, output: Output) ->
         raise UsageError(
             f"{codec_name(codec)} does not go into .{output.container}: name an output ending in .{fitting}"
         )
-    if reason := _aspect_lost(codec, picture, output):
-        raise UsageError(f"{codec_name(codec)} cannot be used: {reason}: use --codec hevc, or an output ending in .mp4")
     encoder, samples = _encoder(options, codec, picture, output, notes)
     if excess := level_excess(codec, output.height, output.width, output.rate):
         notes.append(f"{codec_name(codec)}: {excess}")
@@ -169,8 +165,6 @@ def _unfit(codec: Codec, picture: Picture, output: Output) -> str | None:
     """Why `copy-of-input` does not take this codec; None: it is fit."""
     if codec not in CONTAINERS[output.container]:
         return f"it does not go into .{output.container}"
-    if reason := _aspect_lost(codec, picture, output):
-        return reason
     if excess := level_excess(codec, output.height, output.width, output.rate):
         return excess
     encoder = encoder_of(codec, Hardware.NONE)
@@ -182,13 +176,6 @@ def _unfit(codec: Codec, picture: Picture, output: Output) -> str | None:
     if target.depth < min(10, picture.samples.depth):
         return f"{encoder.name} has {target.depth} bits only"
     return None
-
-
-def _aspect_lost(codec: Codec, picture: Picture, output: Output) -> str | None:
-    if picture.pixel_aspect in (None, 1) or codec in SAY_THEIR_ASPECT or output.container in ("mp4", "mov"):
-        return None
-    shape = str(picture.pixel_aspect).replace("/", ":")
-    return f"its pixels' shape ({shape}) would be lost in .{output.container}"
 
 
 def _source_codec(output: Output) -> Codec | None:

@@ -21,6 +21,7 @@ import numpy as np
 from sr_batch.errors import UnwritableVideo
 from sr_batch.videos.carrying import COVER_TYPES, MUXERS, Carrying, How, carried_metadata, is_gap
 from sr_batch.videos.encoding import Codec, EncoderPlan
+from sr_batch.videos.matroska import write_pixel_aspect
 from sr_batch.videos.parts import Parts
 from sr_batch.videos.sound import SoundConverter
 from sr_batch.videos.source import is_cover, open_video, rational
@@ -76,6 +77,10 @@ def join(
         others = _other_packets(container, streams, _unsaid_times(source, streams.copies), excerpt)
         for _, packet in heapq.merge(encoded, others, key=lambda item: item[0]):
             output.mux(packet)
+        tracks = [stream.index for stream in output.streams if stream.type != "attachment"]
+        track = tracks.index(streams.video.index)
+    if muxer in ("matroska", "webm") and plan.pixel_aspect is not None and plan.pixel_aspect != 1:
+        write_pixel_aspect(result, track, (plan.height, plan.width), plan.pixel_aspect)
 
 
 def _refuse_without_room(parts: Parts, folder: Path) -> None:

@@ -317,15 +317,15 @@ def test_an_untagged_video_is_tagged_as_it_was_converted() -> None:
     assert (plan.colour.matrix, plan.colour.primaries, plan.colour.full_range) == (6, 6, False)
 
 
-def test_oblong_pixels_are_kept_or_refused_never_lost() -> None:
+def test_oblong_pixels_change_no_codec() -> None:
     oblong = replace(picture_of(), pixel_aspect=Fraction(16, 15))
-    kept = plan_of(oblong, output_of("mkv", "av1"))
-    assert (kept.codec, kept.pixel_aspect) == (Codec.H264, Fraction(16, 15))
-    assert kept.notes == ("H.264 instead of AV1: its pixels' shape (16:15) would be lost in .mkv",)
-    with pytest.raises(UsageError, match=r"an output ending in \.mp4"):
-        plan_of(oblong, output_of("webm", "vp9"))
-    with pytest.raises(UsageError, match="use --codec hevc"):
-        plan_of(oblong, output_of("mkv"), codec=Codec.AV1)
+    for container, source, codec in (
+        ("mkv", "av1", Codec.AV1),
+        ("webm", "vp9", Codec.VP9),
+        ("mkv", "ffv1", Codec.FFV1),
+    ):
+        plan = plan_of(oblong, output_of(container, source))
+        assert (plan.codec, plan.pixel_aspect, plan.notes) == (codec, Fraction(16, 15), ())
 
 
 @pytest.mark.parametrize("codec", [Codec.HEVC, Codec.H264, Codec.AV1])

@@ -26,6 +26,7 @@ FILMS = {
         (0, 33, 67, 100, 133, 467, 500, 533), MILLISECONDS, languages=["eng", "fra"], subtitle="deu", chapters=True,
         attachment=b"a font", tags={"TITLE": "A film"},
     ),
+    "oblong.mkv": Film(range(0, 480, 40), MILLISECONDS, aspect=Fraction(10, 11), languages=["eng"]),
     "mono.webm": Film(
         (0, 40, 81, 120, 400, 440), MILLISECONDS, codec="libvpx-vp9", options=VP9, languages=["eng"],
         audio_layout="mono",
@@ -59,7 +60,8 @@ def facts(path: Path) -> tuple[Any, ...]:
 def test_frames_streams_and_chapters_are_the_inputs(tmp_path: Path, name: str) -> None:
     film = FILMS[name]
     source, result = write_film(tmp_path / name, film), tmp_path / f"large_{name}"
-    encoding = EncodingOptions(Codec.VP9, preset="5") if name.endswith("webm") else FAST
+    encodings = {"mono.webm": EncodingOptions(Codec.VP9, preset="5"), "oblong.mkv": EncodingOptions(Codec.FFV1)}
+    encoding = encodings.get(name, FAST)
     done = enlarge_film(source, result, encoding=encoding)
     assert done.frames == len(film.pts)
     assert times(result) == times(source)
