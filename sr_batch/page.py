@@ -29,7 +29,7 @@ from sr_batch.photos import Photo, Size
 from sr_batch.progress import printable
 from sr_batch.upscale import Band
 from sr_train.atomic_file import atomic_file
-from sr_train.errors import UsageError
+from sr_train.errors import SRError, UsageError
 
 __all__ = ["Page", "open_page"]
 
@@ -128,24 +128,32 @@ class Page:
 
 @contextmanager
 def open_page(path: Path, facts: Record, summary: Summary, expected: int) -> Iterator[Page]:
-    """A page that is written to `path` when the block has ended well; until then an older one stays.
+    """A page that is written to `path` when the block has ended; until then an older one stays.
 
-    `facts` says what upscaled, `summary` is read at the end. Raises UsageError when the file cannot be written.
+    `facts` says what upscaled, `summary` is read at the end. A block that is interrupted leaves a page too, which says
+    so; one that an SRError ends, because the run cannot be, leaves none. Raises UsageError when the file cannot be
+    written.
     """
+    interrupt: BaseException | None = None
     try:
         with atomic_file(path) as partial, partial.open("wb") as file, tempfile.TemporaryFile(dir=path.parent) as cards:
             page = Page(cards, path.parent, facts, expected)
             try:
                 yield page
-                page.finish()
-            except BaseException:
-                page.abandon()
-                raise
-            _assemble(file, cards, _title(facts, summary), _totals(facts, summary, page.failures))
-    except BrokenPipeError:
-        raise  # of the block: nobody reads our output any more
+            except (SRError, OSError) as error:
+                if not isinstance(error, BrokenPipeError):  # that is: nobody reads our output any more
+                    page.abandon()
+                    raise
+                interrupt = error
+            except BaseException as error:
+                interrupt = error
+            page.finish()
+            totals = _totals(facts, summary, page.failures, interrupted=interrupt is not None)
+            _assemble(file, cards, _title(facts, summary), totals)
     except OSError as error:
         raise UsageError(f"the report {path} cannot be written ({error.strerror or error})") from error
+    if interrupt is not None:
+        raise interrupt
 
 
 def _assemble(file: IO[bytes], cards: IO[bytes], title: str, totals: str) -> None:
@@ -163,7 +171,9 @@ def _title(facts: Record, summary: Summary) -> str:
     return f"{done} {'file' if done == 1 else 'files'}, {size}"
 
 
-def _totals(facts: Record, summary: Summary, failures: Sequence[tuple[int, str, str]]) -> str:
+def _totals(
+    facts: Record, summary: Summary, failures: Sequence[tuple[int, str, str]], *, interrupted: bool = False
+) -> str:
     """What stands above the cards."""
     speed = summary.pixels / summary.seconds / MEGA if summary.seconds else 0.0
     figures = [
@@ -180,6 +190,8 @@ def _totals(facts: Record, summary: Summary, failures: Sequence[tuple[int, str, 
     entries = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures)
     how = f"{facts['model']} on {facts['engine']}, {facts['precision']}; {time.strftime('%Y-%m-%d %H:%M')}"
     parts = [f"<h1>{_title(facts, summary)}</h1>", f'<p class="soft">{_text(how)}</p>']
+    if interrupted:
+        parts.append('<p class="bad">Interrupted: not all was done. The same command goes on from there.</p>')
     parts.append(f'<dl class="totals">{entries}</dl>')
     if failures:
         more = len(summary.failures) - len(failures)

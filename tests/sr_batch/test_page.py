@@ -208,14 +208,22 @@ def test_the_card_of_a_failure_is_named_at_the_top(tmp_path: Path) -> None:
     assert targets == {"#card2", "#card3"} <= {f"#{article['id']}" for article in html.all("article")}
 
 
-def test_an_interrupted_run_leaves_the_page_before(tmp_path: Path) -> None:
-    page_of(tmp_path, [(8, 8)])
-    before = (tmp_path / "run.html").read_bytes()
+def test_an_interrupted_run_leaves_a_page_of_what_was_done_that_says_so(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), open_page(tmp_path / "run.html", FACTS, Summary(), 9) as page:
         add_photo(page, tmp_path / "a.png", 8, 8)
         raise KeyboardInterrupt
+    html = _read(tmp_path / "run.html")
+    assert len(html.all("article")) == 1 and "Interrupted: not all was done" in html.text
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".html", ".png"]
+    assert "Interrupted" not in _read(page_of(tmp_path, [(8, 8)])).text
+
+
+def test_a_run_that_cannot_be_leaves_the_page_before(tmp_path: Path) -> None:
+    page_of(tmp_path, [(8, 8)])
+    before = (tmp_path / "run.html").read_bytes()
+    with pytest.raises(UsageError), open_page(tmp_path / "run.html", FACTS, Summary(), 9):
+        raise UsageError("the disk is too small")
     assert (tmp_path / "run.html").read_bytes() == before
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".html", ".png", ".png"]
 
 
 def test_a_page_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
