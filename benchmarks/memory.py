@@ -5,7 +5,7 @@
 Each case is a process of its own, whose resident memory (RSS, with the mapped pages of libraries) is read from /proc
 ten times a second. `--large` megapixels become 16 times as many through a stand-in for the engine that repeats pixels:
 all but the network is what sr-batch does. `--real` megapixels go through `sr-batch` with the shipped model: 50 are half
-an hour at 0.03 MP/s. `--files` photos of 48x48 go through it too; growth is the slope over the last three quarters of
+an hour at 0.03 MP/s. `--files` photos of 32x32 go through it too; growth is the slope over the last three quarters of
 them. Results are removed; `--folder` needs room for one of them (what is made compresses well).
 """
 
@@ -33,7 +33,7 @@ from sr_batch.upscale import Band
 
 Pixels = NDArray[np.uint8]
 LOOK_SECONDS = 0.1
-SMALL_SIDE = 48  # pixels
+SMALL_SIDE = 32  # pixels
 BAND_ROWS = 500
 
 

@@ -8,7 +8,7 @@ from sr_batch.depth import Pixels
 from sr_batch.photos.colour import grey_to_srgb, srgb_profile
 from sr_batch.photos.formats import PhotoFormat, Size
 from sr_batch.photos.reading import Photo
-from sr_batch.photos.transparency import enlarge_alpha, on_white
+from sr_batch.photos.transparency import LanczosAlpha, on_white
 
 __all__ = ["OutputRows"]
 
@@ -22,21 +22,27 @@ class OutputRows:
     def __init__(self, photo: Photo, kind: PhotoFormat, size: Size, alpha: Pixels | None = None) -> None:
         """`alpha`: of the result's size and the photo's depth; without it the photo's own is enlarged by Lanczos."""
         self._grey, self._keep_alpha = photo.grey, kind is not PhotoFormat.JPEG
-        self._alpha = enlarge_alpha(photo.alpha, size) if photo.alpha is not None and alpha is None else alpha
+        self._alpha, self._own_alpha = alpha, None
+        if photo.alpha is not None and alpha is None:
+            self._own_alpha = LanczosAlpha(photo.alpha, size)
+        has_alpha = alpha is not None or self._own_alpha is not None
         self._next_row = 0
         self.icc, self._from_grey = photo.icc, None
         if photo.grey and photo.icc is not None and not kind.keeps_grey:  # a grey profile does not describe RGB
             self.icc, self._from_grey = srgb_profile(), grey_to_srgb(photo.icc)
         colours = 1 if photo.grey and self._from_grey is None else 3
-        self.channels = colours + (1 if self._alpha is not None and self._keep_alpha else 0)
+        self.channels = colours + (1 if has_alpha and self._keep_alpha else 0)
 
     def convert(self, rgb: Pixels) -> Pixels:
         """The next [rows, w, 3] -> [rows, w, channels]."""
         rows = self._colours(rgb)
-        if self._alpha is None:
+        top, self._next_row = self._next_row, self._next_row + len(rows)
+        if self._own_alpha is not None:
+            alpha = self._own_alpha.rows(top, len(rows))[:, :, None]
+        elif self._alpha is not None:
+            alpha = self._alpha[top : self._next_row, :, None]
+        else:
             return rows
-        alpha = self._alpha[self._next_row : self._next_row + len(rows), :, None]
-        self._next_row += len(rows)
         return np.concatenate([rows, alpha], axis=2) if self._keep_alpha else on_white(rows, alpha)
 
     def _colours(self, rgb: Pixels) -> Pixels:

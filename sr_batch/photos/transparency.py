@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 import numpy as np
@@ -10,7 +11,10 @@ from PIL import Image
 from sr_batch.depth import Pixels, full_scale, to_depth
 from sr_batch.photos.formats import Size
 
-__all__ = ["AlphaChoice", "bleed", "enlarge_alpha", "mean_channel", "on_white", "tame_alpha"]
+__all__ = ["AlphaChoice", "LanczosAlpha", "bleed", "enlarge_alpha", "mean_channel", "on_white", "tame_alpha"]
+
+
+LOBES = 3  # of Lanczos: input pixels on each side of an output pixel that it looks at, when nothing is shrunk
 
 
 class AlphaChoice(StrEnum):
@@ -38,16 +42,37 @@ def bleed(rgb: Pixels, alpha: Pixels) -> Pixels:
     return filled
 
 
+class LanczosAlpha:
+    """An alpha channel [h, w] enlarged to the size of a result, rows at a time, as deep as it was."""
+
+    def __init__(self, alpha: Pixels, size: Size) -> None:
+        self._alpha, self._size = alpha, size
+        self._is_flat = bool(alpha.min() == alpha.max())
+        if not self._is_flat:
+            is_plain = alpha.dtype == np.uint8
+            self._image = Image.fromarray(alpha if is_plain else to_depth(alpha, np.dtype(np.float32)))
+            self._bounds = _bounds(alpha)
+
+    def rows(self, top: int, count: int) -> Pixels:
+        """[count, size.width]."""
+        if self._is_flat:
+            return np.full((count, self._size.width), self._alpha[0, 0], dtype=self._alpha.dtype)
+        height, width = self._alpha.shape
+        step = height / self._size.height
+        reach = math.ceil(LOBES * max(step, 1)) + 1
+        start, stop = max(0, math.floor(top * step) - reach), min(height, math.ceil((top + count) * step) + reach)
+        # First all columns, then all rows: Pillow would take the order that is cheaper for just these rows.
+        wide = self._image.crop((0, start, width, stop)).resize(
+            (self._size.width, stop - start), Image.Resampling.LANCZOS
+        )
+        box = (0, top * step - start, self._size.width, min((top + count) * step, height) - start)
+        large = np.asarray(wide.resize((self._size.width, count), Image.Resampling.LANCZOS, box))
+        return _tame(to_depth(large, self._alpha.dtype), self._bounds, top, self._size)
+
+
 def enlarge_alpha(alpha: Pixels, size: Size) -> Pixels:
-    """[h, w] by Lanczos to the size of the result, as deep as it was."""
-    if alpha.min() == alpha.max():
-        return np.full((size.height, size.width), alpha[0, 0], dtype=alpha.dtype)
-    wanted = (size.width, size.height)
-    if alpha.dtype == np.uint8:
-        return tame_alpha(alpha, np.asarray(Image.fromarray(alpha).resize(wanted, Image.Resampling.LANCZOS)))
-    floats = Image.fromarray(to_depth(alpha, np.dtype(np.float32)))
-    large = np.asarray(floats.resize(wanted, Image.Resampling.LANCZOS))
-    return tame_alpha(alpha, to_depth(large, alpha.dtype))
+    """All rows of LanczosAlpha."""
+    return LanczosAlpha(alpha, size).rows(0, size.height)
 
 
 def mean_channel(rows: Pixels) -> Pixels:
@@ -60,12 +85,22 @@ def tame_alpha(alpha: Pixels, large: Pixels) -> Pixels:
 
     So what is fully opaque or transparent stays exactly that, and no edge rings.
     """
+    return _tame(large, _bounds(alpha), 0, Size(*large.shape[:2]))
+
+
+def _bounds(alpha: Pixels) -> tuple[Pixels, Pixels]:
+    """Of each pixel, the lowest and the highest of the 3x3 around it; what is outside counts as neither."""
     import cv2
 
     around = np.ones((3, 3), dtype=np.uint8)
-    lowest, highest = cv2.erode(alpha, around), cv2.dilate(alpha, around)  # outside counts as neither
-    rows = (np.arange(large.shape[0]) * alpha.shape[0]) // large.shape[0]
-    columns = (np.arange(large.shape[1]) * alpha.shape[1]) // large.shape[1]
+    return np.asarray(cv2.erode(alpha, around)), np.asarray(cv2.dilate(alpha, around))
+
+
+def _tame(large: Pixels, bounds: tuple[Pixels, Pixels], top: int, size: Size) -> Pixels:
+    """`large`: rows from `top` on of an alpha channel of this size."""
+    lowest, highest = bounds
+    rows = (np.arange(top, top + len(large)) * lowest.shape[0]) // size.height
+    columns = (np.arange(size.width) * lowest.shape[1]) // size.width
     nearest = np.ix_(rows, columns)
     tamed: Pixels = np.clip(large, lowest[nearest], highest[nearest])
     return tamed

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from sr_batch.depth import full_scale
 from sr_batch.photos import PhotoFormat, Size, WriteOptions, open_writer, read_photo
-from sr_batch.photos.transparency import bleed, enlarge_alpha
+from sr_batch.photos.transparency import LanczosAlpha, bleed, enlarge_alpha
+from tests.conftest import random_pixels
 
 Pixels = NDArray[np.uint8]
 
@@ -87,3 +89,16 @@ def test_fully_opaque_and_fully_transparent_areas_are_exact(seed: int) -> None:
     for value in (0, 255):
         even = ((lowest == value) & (highest == value)).repeat(4, 0).repeat(4, 1)
         assert (large[even] == value).all()
+
+
+@pytest.mark.parametrize("depth", ["u1", "u2", "f4"])
+@pytest.mark.parametrize("size", [Size(120, 160), Size(101, 77), Size(20, 33)])
+def test_alpha_enlarged_band_by_band_is_that_of_the_whole(depth: str, size: Size) -> None:
+    whole = random_pixels(30, 40)[:, :, 0].astype(np.float64) / 255
+    alpha = (whole * full_scale(np.dtype(depth))).astype(depth)
+    rows, bands = LanczosAlpha(alpha, size), []
+    for top in range(0, size.height, 13):
+        bands.append(rows.rows(top, min(13, size.height - top)))
+    difference = np.concatenate(bands).astype(np.float64) - enlarge_alpha(alpha, size)
+    one_level = 1e-6 if depth == "f4" else 1  # 4x exactly; else the last bit of where a row lies
+    assert np.abs(difference).max() <= (0 if size.height == 120 else one_level)

@@ -1,0 +1,96 @@
+"""What a second worker brings, and what a photo costs the driver, on Ray clusters that are started here.
+
+    python benchmarks/cluster.py [--photos 24] [--side 160] [--rounds 2]
+
+Each node has one core, and its worker's engine one thread, so that two of them are to one as two machines would be, but
+for what they share: memory's bandwidth, the last cache, the clock, and this machine's other work. One and two workers
+take turns. Speed is counted from the first finished photo to the last, so that no start is in it; the driver's CPU time
+is that of this process, from the first to the last as well. Needs two cores that nobody else uses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from batch import make_photos
+from measure import machine, print_table
+from memory import Silence
+
+from sr_batch.cluster import run_on_cluster
+from sr_batch.cluster_worker import ModelSource
+from sr_batch.events import Done, Summary
+from sr_batch.folders import Job, PhotoJob
+from sr_batch.journal import open_journals
+from sr_batch.photos import PhotoFormat
+from sr_batch.settings import Settings
+from sr_export.model import find_model
+
+
+class Clock(Silence):
+    """Notes when photos are finished: wall time and this process's CPU time."""
+
+    def __init__(self) -> None:
+        self.times: list[tuple[float, float]] = []
+
+    def finished(self, _job: Job, _done: Done) -> None:
+        self.times.append((time.perf_counter(), time.process_time()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--photos", type=int, default=24)
+    parser.add_argument("--side", type=int, default=160)
+    parser.add_argument("--rounds", type=int, default=2)
+    options = parser.parse_args()
+    speeds: dict[int, list[float]] = {1: [], 2: []}
+    costs: list[float] = []
+    with tempfile.TemporaryDirectory() as name:
+        photos = make_photos(Path(name) / "photos", options.photos, options.side)
+        for round_ in range(options.rounds):
+            for workers in speeds:
+                speed, cost = _run(photos, Path(name) / f"{round_}_{workers}", workers)
+                speeds[workers].append(speed)
+                costs.append(cost)
+    print(
+        f"{machine()}\n\n{options.photos} photos of {options.side}x{options.side}, shipped model, one thread a worker\n"
+    )
+    one, two = (statistics.median(speeds[workers]) for workers in speeds)
+    rows = [["1", f"{one:.2f}", "1.00x"], ["2", f"{two:.2f}", f"{two / one:.2f}x"]]
+    print_table(["workers", "photos/s", "speed"], rows)
+    print(f"\nThe driver's CPU time for a photo: {statistics.median(costs) * 1000:.1f} ms")
+
+
+def _run(photos: list[Path], out: Path, workers: int) -> tuple[float, float]:
+    """Photos a second, and CPU seconds of the driver for each."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 0, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=False)
+    try:
+        for _ in range(workers):
+            cluster.add_node(num_cpus=1)
+        ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+        model = find_model("srresnet")
+        source = ModelSource(model.path.name, model.path.read_bytes(), "openvino", "fp32")
+        jobs = [PhotoJob(path, out / f"{path.stem}.png", PhotoFormat.PNG, root=out) for path in photos]
+        clock, summary = Clock(), Summary()
+        out.mkdir()
+        with open_journals([out], "benchmark") as journals:
+            run_on_cluster(jobs, source, Settings(4, 256, 12), clock, summary, journals)
+        assert summary.done == len(photos), summary.failures
+    finally:
+        ray.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
+    (begun, cpu), (ended, cpu_after) = clock.times[0], clock.times[-1]
+    count = len(photos) - 1
+    return count / (ended - begun), (cpu_after - cpu) / count
+
+
+if __name__ == "__main__":
+    main()
