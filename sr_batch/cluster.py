@@ -59,7 +59,8 @@ def connected(address: str) -> Iterator[None]:
     except (OSError, ValueError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(
-            f"no Ray cluster can be used at {address} ({first}); start one with: ray start --head (see docs/cluster.md)"
+            f"no Ray cluster can be used at {address} ({first}); start one with: ray start --head; one "
+            "that asks for a token needs RAY_AUTH_MODE=token here too (see docs/cluster.md)"
         ) from error
     try:
         yield
