@@ -19,11 +19,14 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -193,6 +196,23 @@ def _onnx(network: Generator, folder: Path) -> Run:
     return run
 
 
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Without what the block's processes print, and without PyTorch's advice to trace no more."""
+    sys.stdout.flush()
+    kept, nowhere = [os.dup(file) for file in (1, 2)], os.open(os.devnull, os.O_WRONLY)
+    for file in (1, 2):
+        os.dup2(nowhere, file)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        for file, before in zip((1, 2), kept, strict=True):
+            os.dup2(before, file)
+        for file in (*kept, nowhere):
+            os.close(file)
+
+
 def _ncnn(network: Generator, folder: Path, *, bf16: bool) -> Run:
     import ncnn
     import pnnx
@@ -203,7 +223,8 @@ def _ncnn(network: Generator, folder: Path, *, bf16: bool) -> Run:
         with torch.no_grad():
             # Two sizes, so that the converted network takes any.
             sizes = [(torch.rand(1, 3, *size),) for size in ((64, 64), (96, 80))]
-            pnnx.export(network, str(files / "g.pt"), sizes[0], sizes[1], fp16=False)
+            with _silenced():
+                pnnx.export(network, str(files / "g.pt"), sizes[0], sizes[1], fp16=False)
     net = ncnn.Net()
     net.opt.num_threads, net.opt.use_bf16_storage = cpu_threads(), bf16
     net.load_param(str(files / "g.ncnn.param"))

@@ -71,10 +71,9 @@ def main() -> None:
     print(f"{machine()}\n")
     sizes = _by_size(options) if "size" in options.what else {}
     files = _by_files(options) if "files" in options.what else {}
-    if "cores" in options.what:
-        _by_cores(options)
+    cores = _by_cores(options) if "cores" in options.what else {}
     if options.plot:
-        _plot(options.plot, sizes, files)
+        _plot(options.plot, sizes, files, cores)
     return None
 
 
@@ -130,7 +129,8 @@ def _by_files(options: argparse.Namespace) -> dict[str, dict[float, Cost]]:
     return found
 
 
-def _by_cores(options: argparse.Namespace) -> None:
+def _by_cores(options: argparse.Namespace) -> dict[str, dict[int, float]]:
+    """Seconds by the number of cores, of ours and of the loop."""
     cores = sorted(os.sched_getaffinity(0))
     sets = {"1 core": cores[:1], f"{len(cores)} cores": cores}
     seconds: dict[tuple[str, str], list[float]] = {}
@@ -142,14 +142,16 @@ def _by_cores(options: argparse.Namespace) -> None:
             for what in ("network", "loop"):
                 for label, chosen in sets.items():
                     seconds.setdefault((what, label), []).append(_run(what, folder, options.model, chosen).seconds)
-    rows = []
+    rows, found = [], {}
     for what, called in (("network", "sr-batch"), ("loop", "the loop")):
         one, all_ = (float(np.median(seconds[what, label])) for label in sets)
+        found[called] = {1: one, len(cores): all_}
         rows.append([called, f"{one:.1f}", f"{all_:.1f}", f"{one / all_:.2f}x"])
     print_table(
         [f"{options.photos} photos of {options.side}x{options.side}", *(f"{s}, s" for s in sets), "speed"], rows
     )
     print()
+    return found
 
 
 def _run(what: str, folder: Path, model: str, cores: Sequence[int] = ()) -> Cost:
@@ -246,13 +248,18 @@ def _save(path: Path, side: int, number: int) -> None:
     Image.fromarray(np.ascontiguousarray(mirrored)).save(path, quality=95)
 
 
-def _plot(path: Path, sizes: dict[str, dict[float, Cost]], files: dict[str, dict[float, Cost]]) -> None:
+def _plot(
+    path: Path,
+    sizes: dict[str, dict[float, Cost]],
+    files: dict[str, dict[float, Cost]],
+    cores: dict[str, dict[int, float]],
+) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
+    figure, axes = pyplot.subplots(1, 4, figsize=(16, 3.6), layout="constrained")
     panels: list[tuple[Axes, dict[str, dict[float, Cost]], str, str, Callable[[float, Cost], float]]] = [
         (axes[0], sizes, "MP of the photo", "s a MP", lambda x, cost: cost.seconds / x),
         (axes[1], sizes, "MP of the photo", "peak GB", lambda _, cost: cost.peak_gb),
@@ -270,6 +277,13 @@ def _plot(path: Path, sizes: dict[str, dict[float, Cost]], files: dict[str, dict
         axis.grid(alpha=0.3)
         if found:
             axis.legend()
+    for called, seconds in cores.items():
+        axes[3].plot(list(seconds), list(seconds.values()), marker="o", label=called)
+    if cores:
+        axes[3].set(xlabel="cores", ylabel="s", xticks=sorted({n for seconds in cores.values() for n in seconds}))
+        axes[3].set_ylim(bottom=0)
+        axes[3].grid(alpha=0.3)
+        axes[3].legend()
     figure.savefig(path, dpi=110)
     print(f"plot: {path}")
 
