@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain
+from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
 from typing import Self
@@ -29,9 +30,16 @@ class Forecast:
     """Counts what is to be done. A context manager: in its block a thread goes on reading headers."""
 
     def __init__(
-        self, work: WorkList, sizes: SizePolicy, scale: int, is_over: Callable[[Job], bool] = lambda _: False
+        self,
+        work: WorkList,
+        sizes: SizePolicy,
+        scale: int,
+        is_over: Callable[[Job], bool] = lambda _: False,
+        video_pixels: Callable[[Path], int] | None = None,
     ) -> None:
-        """`is_over` says, quickly, whether a file is not to be done: its result is there."""
+        """`is_over` says, quickly, whether a file is not to be done: its result is there. `video_pixels`: how many of a
+        video are to be done; None: all. It may raise VideoError."""
+        self._video_pixels = video_pixels or _all_pixels
         self._sizes, self._scale, self._is_over = sizes, scale, is_over
         self._jobs: Iterator[Job] = chain(work.photos(), work.videos()) if work.has_videos else work.photos()
         self._needed = Needed()
@@ -60,7 +68,7 @@ class Forecast:
     def shrink(self, job: Job, done: float) -> None:
         """This share of a video was done by an earlier run."""
         with suppress(VideoError):
-            self._pixels -= round(_video_pixels(job) * done)
+            self._pixels -= round(self._video_pixels(job.source) * done)
 
     def _count_next(self) -> None:
         job = next(self._jobs, None)
@@ -69,7 +77,7 @@ class Forecast:
             return
         with suppress(PhotoError, VideoError, OSError):  # its own turn will say why
             if not self._is_over(job):
-                self._pixels += self._photo_pixels(job) if isinstance(job, PhotoJob) else _video_pixels(job)
+                self._pixels += self._photo_pixels(job) if isinstance(job, PhotoJob) else self._video_pixels(job.source)
         self._read += 1
 
     def _photo_pixels(self, photo: PhotoJob) -> int:
@@ -98,7 +106,7 @@ class Forecast:
         self._thread.join()
 
 
-def _video_pixels(job: Job) -> int:
+def _all_pixels(video: Path) -> int:
     from sr_batch.videos.inspecting import likely_pixels
 
-    return likely_pixels(job.source)
+    return likely_pixels(video)

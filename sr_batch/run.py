@@ -265,7 +265,8 @@ def _listeners(
         else:
             takers.append(stack.enter_context(open_report(path, facts, summary)))
     takers += lines  # last: what programs have seen is in the reports
-    forecast = Forecast(work, settings.sizes, settings.scale, partial(_is_over, journals, options.overwrite))
+    is_over = partial(_is_over, journals, options.overwrite)
+    forecast = Forecast(work, settings.sizes, settings.scale, is_over, partial(_video_pixels, options))
     forecast.first_look()
     stack.enter_context(forecast)
     events: Events = stack.enter_context(reporter(forecast, quiet=options.quiet, verbose=options.verbose))
@@ -284,6 +285,13 @@ def _json_lines(out: TextIO, facts: Record, files: int, summary: Summary) -> Ite
         write_line(out, summary_record(summary, interrupted=True))
         raise
     write_line(out, summary_record(summary, interrupted=False))
+
+
+def _video_pixels(options: Options, video: Path) -> int:
+    """Of the frames that are to be done."""
+    from sr_batch.videos.inspecting import likely_pixels
+
+    return likely_pixels(video, options.stream, options.range, options.preview or None)
 
 
 def _is_over(journals: Journals, overwrite: bool, job: Job) -> bool:

@@ -30,13 +30,27 @@ class VideoFacts:
     picture: Picture
 
 
-def likely_pixels(path: Path) -> int:
-    """About how many pixels all frames of a video have together, from its header alone. Raises UnreadableVideo."""
+def likely_pixels(
+    path: Path,
+    number: int | None = None,
+    between: tuple[Fraction | None, Fraction | None] = (None, None),
+    most: int | None = None,
+) -> int:
+    """About how many pixels the frames of a video have together, from its header alone. Raises UnreadableVideo.
+
+    `number`: among its video streams; `between`: only frames from the one time on to the other, in seconds; `most`: at
+    most so many frames.
+    """
     with open_video(path) as container:
-        stream = pick_stream(container)
+        stream = pick_stream(container, number)
         rate = rational(stream.average_rate) or USUAL_RATE
         seconds = Fraction(container.duration or 0, 1_000_000)
         frames = stream.frames or int(seconds * rate)
+        start, end = between
+        if start is not None or end is not None:
+            last = seconds if end is None else min(end, seconds)
+            frames = min(frames, round((last - (start or 0)) * rate))
+        frames = frames if most is None else min(frames, most)
         return max(1, frames) * stream.codec_context.width * stream.codec_context.height
 
 

@@ -12,7 +12,7 @@ import pytest
 from sr_batch.errors import UnreadableVideo
 from sr_batch.videos.encoding import EncodingOptions
 from sr_batch.videos.frames import BadFrame, OnBadFrame, Shown, read_frames
-from sr_batch.videos.inspecting import inspect_video
+from sr_batch.videos.inspecting import inspect_video, likely_pixels
 from sr_batch.videos.source import open_video, pick_stream
 from sr_batch.videos.timeline import Timeline, read_timeline
 from tests.sr_batch.videos.films import Film, enlarge_film, number_of, numbers_in, times_in, write_film
@@ -103,6 +103,16 @@ def test_a_video_stream_is_chosen_by_its_number(tmp_path: Path) -> None:
     assert inspect_video(film, 0).timeline.pts.tolist() == list(range(0, 24 * 512, 512))
     with pytest.raises(UnreadableVideo, match="from 0 to 0"):
         inspect_video(film, 1)
+
+
+def test_what_is_to_be_done_of_a_video_is_known_from_its_header(tmp_path: Path) -> None:
+    """For the time that is left: a piece and a preview are not the whole."""
+    film, frame = write_film(tmp_path / "film.mp4", Film()), 48 * 64
+    assert likely_pixels(film) == 24 * frame
+    assert likely_pixels(film, between=(Fraction(1, 5), Fraction(3, 5))) == 10 * frame
+    assert likely_pixels(film, between=(Fraction(1, 5), None)) == 19 * frame
+    assert likely_pixels(film, between=(None, Fraction(90))) == 24 * frame
+    assert likely_pixels(film, most=2) == 2 * frame
 
 
 @pytest.mark.parametrize("start", [0, 1, 7, 16, 17, 23])
