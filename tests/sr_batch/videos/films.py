@@ -46,6 +46,7 @@ class Film:
     languages: Sequence[str] = ()  # one audio track each
     audio_codec: str = ""  # the container's usual one
     audio_layout: str = "stereo"
+    audio_seconds: int = 1
     subtitle: str = ""  # its language
     chapters: bool = False
     attachment: bytes = b""
@@ -73,7 +74,7 @@ def write_film(path: Path, film: Film) -> Path:
             frame = VideoFrame.from_ndarray(np.full((16, 16, 3), 200, np.uint8), format="rgb24")
             output.mux(cover.encode(frame.reformat(format="yuvj420p")))
         for index, track in enumerate(audio):
-            output.mux(_tone(track, 300 + 200 * index))
+            output.mux(_tone(track, 300 + 200 * index, film.audio_seconds))
         if subtitle is not None:
             output.mux(_subtitle_packet(subtitle))
         for index, pts in enumerate(film.pts):
@@ -108,9 +109,8 @@ def _audio_stream(output: Any, language: str, film: Film) -> AudioStream:
     return track
 
 
-def _tone(track: AudioStream, hertz: int) -> list[Any]:
-    """One second."""
-    samples = (np.sin(np.arange(48000) * 2 * np.pi * hertz / 48000) * 0.3).astype(np.float32)
+def _tone(track: AudioStream, hertz: int, seconds: int) -> list[Any]:
+    samples = (np.sin(np.arange(48000 * seconds) * 2 * np.pi * hertz / 48000) * 0.3).astype(np.float32)
     kind = {"libopus": "flt", "mp2": "s16"}.get(track.codec_context.name, "fltp")
     channels = track.codec_context.layout.nb_channels
     data = np.stack([samples] * channels) if kind == "fltp" else np.repeat(samples, channels)[None]
