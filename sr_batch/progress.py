@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Reporter", "printable", "reporter"]
 
 PLAIN_INTERVAL_SECONDS = 5.0
+SPEED_SECONDS = 600.0  # the bar's speed is that of the last so many: a frame takes a minute on a slow CPU
 MEGA = 1e6
 
 
@@ -155,34 +157,41 @@ class _BarReporter(Reporter):
             self._bar.update(self._video_task, completed=video.done, total=video.total)
 
 
-def _bar(console: Console) -> Progress:
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+def _bar(console: Console, clock: Callable[[], float] = time.monotonic) -> Progress:
+    """A line for the video in work (task 0) and one for all of the run; each stays one line in 80 columns."""
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.table import Column
     from rich.text import Text
 
-    class Speed(ProgressColumn):
+    class HowFar(ProgressColumn):
         def render(self, task: Task) -> Text:
-            speed = task.speed or 0.0
-            if task.id == 0:  # of a video's frames
-                return Text(f"frame {task.completed:.0f}/{task.total or 0:.0f}  {speed:.2f} frames/s")
-            return Text(f"{task.completed:.1f}/{task.total or 0:.1f} MP  {speed:.3f} MP/s")
+            if task.id == 0:
+                return Text(f"frame {task.completed:.0f}/{task.total or 0:.0f}{_pace(task.speed)}")
+            speed = f"  {task.speed:.3f} MP/s" if task.speed else ""
+            return Text(f"{task.completed:.1f}/{task.total or 0:.1f} MP{speed}")
+
+    class Left(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            seconds = task.time_remaining
+            return Text("" if seconds is None or task.finished else f"{timedelta(seconds=int(seconds))} left")
+
+    def column() -> Column:
+        return Column(no_wrap=True)
 
     columns = (
-        TextColumn("{task.fields[files]}", markup=False),
-        BarColumn(),
-        Speed(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[files]}", markup=False, table_column=Column(max_width=20, no_wrap=True)),
+        BarColumn(bar_width=None, table_column=Column(ratio=1)),
+        HowFar(table_column=column()),
+        Left(table_column=column()),
     )
-    # The engine takes seconds for a tile on a slow CPU: the speed is taken over half a minute.
-    return Progress(*columns, console=console, speed_estimate_period=30.0)
+    return Progress(*columns, console=console, speed_estimate_period=SPEED_SECONDS, expand=True, get_time=clock)
+
+
+def _pace(speed: float | None) -> str:
+    """Of frames, in front of which it stands; nothing where it is not known."""
+    if not speed:
+        return ""
+    return f"  {speed:.2f} frames/s" if speed >= 0.1 else f"  {1 / speed:.0f} s each"
 
 
 @dataclass

@@ -265,7 +265,7 @@ def _listeners(
         else:
             takers.append(stack.enter_context(open_report(path, facts, summary)))
     takers += lines  # last: what programs have seen is in the reports
-    is_over = partial(_is_over, journals, options.overwrite)
+    is_over = partial(_is_over, journals, options.overwrite or bool(options.preview))
     forecast = Forecast(work, settings.sizes, settings.scale, is_over, partial(_video_pixels, options))
     forecast.first_look()
     stack.enter_context(forecast)
