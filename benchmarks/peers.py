@@ -5,6 +5,7 @@
 
 loop        the tile loop of Real-ESRGAN's tool: PyTorch eager fp32, tiles of 400 with 10 pixels around, one at a time
 whole       PyTorch eager fp32, channels last, the whole photo at once, as the chaiNNer family does with spandrel
+            (its largest layers are 4 GB each for 1 MP, and it holds two or three)
 bf16        the same in bf16: what it takes for half precision on a CPU (slow where the CPU has no bf16)
 onnx        ONNX Runtime fp32 on the network as trained (no tail fold), tiles of 400 with 40 around: exact
 ncnn[-bf16] ncnn on the CPU on the network as trained (by pnnx), tiles of 100 with 10 around as its upscalers cut them
