@@ -66,6 +66,7 @@ class Picture(Generic[T]):
     plan: TilePlan
     wanted: Callable[[], bool] = lambda: True  # asked before each tile: False, and the rest of it is not computed
     name: str = ""  # for profiles
+    advances: bool = True  # its pixels are told as progress: not where it is a channel of another picture
     whole: bool = False  # given out as one band, which may be remembered for reuse: not to be written to
 
 
@@ -131,7 +132,7 @@ class _Assembly(Generic[T]):
         self.to_cut, self.wanted = iter(picture.plan), picture.wanted
         self.waiting: deque[tuple[Tile, Window]] = deque()  # in order
         self.broken = False
-        self.redone = 0
+        self.redone, self.advances = 0, picture.advances
         self._height, self._width = picture.pixels.shape[:2]
         self._whole = picture.whole
         self._band: Pixels = np.empty((0, 0, 3), dtype=self.dtype)
@@ -334,7 +335,8 @@ class Feed(Generic[T]):
                 return
             else:
                 assembly.waiting.popleft()
-                self._advanced(tile.core_pixels())
+                if assembly.advances:
+                    self._advanced(tile.core_pixels())
                 piece = assembly.place(tile, window.result, window.kept)
                 if piece is not None:
                     self._ready.append(piece)

@@ -223,7 +223,8 @@ class _Run:
         plan = plan_tiles(height, width, settings.tile, settings.halo, settings.fixed_tile)
         output.pages.append(page)
         if page.waits_for_alpha and photo.alpha is not None:
-            yield Picture(_Alpha(page), np.repeat(photo.alpha[:, :, None], 3, axis=2), plan, output.wanted, name)
+            grey = np.repeat(photo.alpha[:, :, None], 3, axis=2)
+            yield Picture(_Alpha(page), grey, plan, output.wanted, name, advances=False)
         yield Picture(page, photo.pixels, plan, output.wanted, name)
 
     def _decode_ahead(self, jobs: Iterator[PhotoJob]) -> Iterator[tuple[PhotoJob, Future[_Decoded]]]:

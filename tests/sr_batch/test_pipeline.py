@@ -127,7 +127,9 @@ def test_the_network_can_enlarge_the_transparency_too(tmp_path: Path) -> None:
     Image.fromarray(np.dstack([random_pixels(40, 40), alpha])).save(tmp_path / "a.png")
     job = PhotoJob(tmp_path / "a.png", tmp_path / "out.png", PhotoFormat.PNG)
     settings = Settings(4, 24, 4, alpha=AlphaChoice.MODEL)
-    run_batch([job], repeat_4x, settings, Recorder(), Summary())
+    events = Recorder()
+    run_batch([job], repeat_4x, settings, events, Summary())
+    assert events.pixels == 40 * 40  # progress counts the photo once
     with Image.open(job.target) as image:
         assert np.array_equal(np.asarray(image.getchannel("A")), alpha.repeat(4, 0).repeat(4, 1))
 
