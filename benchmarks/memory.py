@@ -35,6 +35,7 @@ Pixels = NDArray[np.uint8]
 LOOK_SECONDS = 0.1
 SMALL_SIDE = 32  # pixels
 BAND_ROWS = 500
+TILE = 352  # LR pixels: what `auto` takes with OpenVINO
 
 
 @dataclass
@@ -154,7 +155,7 @@ def enlarge_by_stand_in(photo: Path, result: Path) -> None:
     assert kind is not None
     summary = Summary()
     job = PhotoJob(photo, result, kind, root=result.parent)
-    run_batch([job], stream, Settings(4, 256, 12), Silence(), summary)
+    run_batch([job], stream, Settings(4, TILE, 12), Silence(), summary)
     if summary.failures:
         sys.exit(summary.failures[0].reason)
 

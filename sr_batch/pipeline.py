@@ -46,7 +46,7 @@ from sr_batch.settings import Settings
 from sr_batch.sizes import enlarged_beyond
 from sr_batch.space import check_room, disk_full
 from sr_batch.targets import Tidied, ready_folder
-from sr_batch.tiles import plan_tiles
+from sr_batch.tiles import TilePlan, plan_tiles
 from sr_batch.trace import NO_TRACE, Stage, Trace
 from sr_batch.upscale import (
     Broken,
@@ -63,6 +63,7 @@ from sr_train.errors import SRError
 __all__ = ["Settings", "run_batch"]
 
 DECODED_BYTES = 256 << 20  # of photos decoded and not yet cut into tiles; a larger one is alone
+BAND_BYTES = 192 << 20  # of finished rows of one photo: of more, the tiles become lower; three are held at a time
 ENCODING_BYTES = 64 << 20  # of bands that wait or are being encoded; a larger one is alone
 
 
@@ -194,7 +195,7 @@ class _Run:
                 with self._trace.span(Stage.WAIT_INPUT, job.source.name):
                     work = decoded.result()
                 size = work.photo.size
-                plan_tiles(size.height, size.width, settings.tile, settings.halo, settings.fixed_tile)
+                _plan(work.photo, settings)
             except _LeftAlone as reason:
                 self._summary.left_alone += 1
                 _skip(job, str(reason), self._events, self._summary)
@@ -218,9 +219,8 @@ class _Run:
     def _pictures_of(self, page: _Page) -> Iterator[Picture[_Page | _Alpha]]:
         """A page, and before it its transparency where the network draws it."""
         settings, output, photo = self._settings, page.output, page.photo
-        height, width = photo.pixels.shape[:2]
         name = output.job.source.name
-        plan = plan_tiles(height, width, settings.tile, settings.halo, settings.fixed_tile)
+        plan = _plan(photo, settings)
         output.pages.append(page)
         if page.waits_for_alpha and photo.alpha is not None:
             grey = np.repeat(photo.alpha[:, :, None], 3, axis=2)
@@ -314,6 +314,14 @@ class _Run:
 def _skip(job: PhotoJob, reason: str, events: Events, summary: Summary) -> None:
     summary.skipped += 1
     events.skipped(job, reason)
+
+
+def _plan(photo: Photo, settings: Settings) -> TilePlan:
+    """The tiles of a photo, lower than wide where a row of them would be a very large band."""
+    scale, (height, width, channels) = settings.scale, photo.pixels.shape
+    row_bytes = width * channels * photo.depth.itemsize * scale**2  # of the results for one row of the photo
+    most_rows = max(1, BAND_BYTES // row_bytes)
+    return plan_tiles(height, width, settings.tile, settings.halo, settings.fixed_tile, most_rows)
 
 
 def _check_and_decode(

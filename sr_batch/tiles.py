@@ -68,13 +68,17 @@ class TilePlan:
         return sum(row.stop - row.start for row in self.rows) * sum(c.stop - c.start for c in self.columns)
 
 
-def plan_tiles(height: int, width: int, tile: int, halo: int, fixed: bool = False) -> TilePlan:
+def plan_tiles(
+    height: int, width: int, tile: int, halo: int, fixed: bool = False, most_rows: int | None = None
+) -> TilePlan:
     """Cut an image of height x width into windows of at most `tile` pixels a side, with `halo` pixels around cores.
 
     A side that is no longer than `tile` is not cut. `fixed`: windows of cut sides are exactly `tile` long, for engines
-    that are fastest at one size; they overlap by more. Raises UsageError when `tile` leaves no core.
+    that are fastest at one size; they overlap by more. `most_rows`: of a core, if the windows may be lower than `tile`
+    for it; not below a core as high as both halos. Raises UsageError when `tile` leaves no core.
     """
-    return TilePlan(_cut(height, tile, halo, fixed), _cut(width, tile, halo, fixed))
+    rows = tile if fixed or most_rows is None else min(tile, max(most_rows, 2 * halo) + 2 * halo)
+    return TilePlan(_cut(height, rows, halo, fixed), _cut(width, tile, halo, fixed))
 
 
 def _cut(length: int, tile: int, halo: int, fixed: bool) -> tuple[Span, ...]:

@@ -173,3 +173,19 @@ def test_the_shipped_model_tiled_equals_whole_to_the_last_bits_on_a_photo() -> N
 def test_the_usual_tiles_of_a_12_megapixel_photo_compute_a_quarter_more_at_most() -> None:
     """352 pixels a side and a halo of 12: what OpenVINO and the shipped model choose."""
     assert plan_tiles(3000, 4000, 352, 12).computed_pixels() <= 1.25 * 3000 * 4000
+
+
+@given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 90), st.integers(0, 12), st.integers(1, 400))
+def test_cores_are_as_low_as_asked_and_still_cover_every_pixel_once(
+    height: int, width: int, tile: int, halo: int, most_rows: int
+) -> None:
+    tile = max(tile, 2 * halo + 1)
+    plan = plan_tiles(height, width, tile, halo, most_rows=most_rows)
+    covered = np.zeros((height, width), np.int64)
+    for each in plan:
+        covered[each.rows.keep_start : each.rows.keep_stop, each.columns.keep_start : each.columns.keep_stop] += 1
+    assert (covered == 1).all()
+    assert len({(each.rows.stop - each.rows.start, each.columns.stop - each.columns.start) for each in plan}) == 1
+    assert plan.columns == plan_tiles(height, width, tile, halo).columns
+    tallest = max(row.stop - row.start for row in plan.rows)
+    assert tallest <= max(most_rows, 2 * halo) + 2 * halo and tallest <= tile
