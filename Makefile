@@ -43,6 +43,7 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/png.py
 	$(BIN)/python benchmarks/colour.py
 	$(BIN)/python benchmarks/video.py
+	$(BIN)/python benchmarks/video_memory.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/scan.py
 	$(BIN)/python benchmarks/training.py

@@ -25,6 +25,7 @@ from av.video.reformatter import VideoReformatter
 from measure import machine, print_table
 from numpy.typing import NDArray
 
+from sr_batch.depth import full_scale
 from sr_batch.videos.chroma import enlarge
 from sr_batch.videos.colour import Raster, from_rgb, to_rgb
 from sr_batch.videos.picture import ChromaSiting, Colour, Picture, Samples
@@ -119,11 +120,12 @@ def row(name: str, video: Format, small: Floats, large: Floats, to: ToRgb, back:
     frame = from_rgb(Raster(small.astype(np.float32)), video.name, video.colour)
     codes = [plane.astype(np.float64) for plane in planes_of(frame)]
     rgb = to(frame)
-    top = 1 if rgb.dtype == np.uint8 else 255
+    top = 255 / full_scale(rgb.dtype)
     distance = rgb.astype(np.float64) * top - exact(codes, video) * 255
     again = [plane.astype(np.float64) for plane in planes_of(back(rgb))]
     luma, chroma = again[0] - codes[0], np.stack(again[1:]) - np.stack(codes[1:])
-    pixels = large.astype(np.float32) if rgb.dtype == np.float32 else np.rint(large * 255).astype(np.uint8)
+    scaled = large * full_scale(rgb.dtype)
+    pixels = (scaled if rgb.dtype == np.float32 else np.rint(scaled)).astype(rgb.dtype)
     return [
         name,
         f"{distance.mean():+.2f}, {np.abs(distance).max():.1f}",

@@ -4,7 +4,7 @@
 
 Each row is a process of its own that runs `upscale_video` with a stand-in for the network (each pixel becomes 4x4, no
 weights) on a clip that was made for it, its resident memory read from /proc ten times a second (Linux only). "Peak" is
-the kernel's own (VmHWM). "Slope": a line through the readings of the second half; over a few frames it says nothing.
+the kernel's own (VmHWM). "Slope": a line through the readings of the second half of a long clip.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def row(frames: int, size: tuple[int, int], found: Readings) -> list[str]:
         f"{found.start:.0f}",
         f"{found.peak:.0f}",
         ", ".join(f"{used:.0f}" for used in tenths),
-        f"{slope:+.1f}",
+        f"{slope:+.1f}" if frames >= 1000 else "",
     ]
 
 

@@ -22,15 +22,18 @@ FRAMES = {
         "veryslow": 40, "placebo": 60,
     },
 }  # fmt: skip
-# x264 has a buffer in front of the one of `rc-lookahead`, for a thread of its own: 4 frames with 3 B-frames.
-WITHOUT_A_THREAD = {"libx264": ["sync-lookahead=0"]}
+# x264 has a buffer in front of the one of `rc-lookahead`, for a thread of its own: one more than B-frames (3).
+IN_FRONT = {"libx264": 4}
+WITHOUT = {"libx264": ["sync-lookahead=0"]}
 
 
 def lookahead_parameters(encoder: str, preset: str | None, samples: Samples, size: tuple[int, int]) -> list[str]:
     """The encoder's own settings that keep its look-ahead of frames (h, w) within `MOST_BYTES`; none if it is."""
     wanted = FRAMES.get(encoder, {}).get(preset or "", 0)
     most = max(LEAST, MOST_BYTES // _frame_bytes(samples, size))
-    return [f"rc-lookahead={most}", *WITHOUT_A_THREAD.get(encoder, [])] if wanted > most else []
+    if wanted == 0 or wanted + IN_FRONT.get(encoder, 0) <= most:
+        return []
+    return [f"rc-lookahead={min(wanted, most)}", *WITHOUT.get(encoder, [])]
 
 
 def _frame_bytes(samples: Samples, size: tuple[int, int]) -> int:

@@ -36,10 +36,16 @@ def test_small_frames_are_encoded_as_the_preset_says(codec: Codec) -> None:
 
 
 @pytest.mark.parametrize(
-    ("codec", "preset"), [(Codec.H264, "veryfast"), (Codec.H264, "ultrafast"), (Codec.HEVC, "superfast")]
+    ("codec", "preset", "pixels"), [(Codec.H264, "ultrafast", 1), (Codec.HEVC, "superfast", 1), (Codec.HEVC, "fast", 2)]
 )
-def test_a_preset_that_looks_ahead_less_is_not_made_to_look_further(codec: Codec, preset: str) -> None:
-    assert not any("lookahead" in setting for setting in parameters((1920, 3416), codec, preset))
+def test_a_preset_that_looks_ahead_less_is_left_alone(codec: Codec, preset: str, pixels: int) -> None:
+    assert not any("lookahead" in setting for setting in parameters((1920 // pixels, 3416), codec, preset))
+
+
+def test_frames_in_front_of_the_look_ahead_count_and_the_preset_is_not_made_to_look_further() -> None:
+    assert {"rc-lookahead=10", "sync-lookahead=0"} <= set(parameters((1920, 3416), Codec.H264, "veryfast"))
+    assert {"rc-lookahead=10", "sync-lookahead=0"} <= set(parameters((1500, 3416), Codec.H264, "veryfast"))
+    assert not any("lookahead" in setting for setting in parameters((1200, 3416), Codec.H264, "veryfast"))
 
 
 def test_the_deeper_and_the_larger_the_fewer_but_never_none() -> None:
