@@ -41,6 +41,7 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/peers.py --peers ours,loop,whole,bf16,onnx
 	$(BIN)/python benchmarks/scaling.py --plot benchmarks/scaling.png
 	$(BIN)/python benchmarks/png.py
+	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/colour.py
 	$(BIN)/python benchmarks/video.py
 	$(BIN)/python benchmarks/video_memory.py
