@@ -72,14 +72,23 @@ class BandResizer:
 def _resize(pixels: Pixels, box: Box, size: Size) -> Pixels:
     """The part `box` of an array in this size; pixels around the box are looked at where there are any."""
     if pixels.dtype == np.uint8 and (pixels.ndim == 2 or pixels.shape[2] == 3):
-        image = Image.fromarray(pixels).resize((size.width, size.height), Image.Resampling.LANCZOS, box)
-        return np.asarray(image)
+        return np.asarray(_lanczos(Image.fromarray(pixels), box, size))
     result: Pixels = np.empty((size.height, size.width, *pixels.shape[2:]), dtype=pixels.dtype)
     for channel in np.ndindex(pixels.shape[2:]):
         plane = pixels[(..., *channel)].astype(np.float32)
-        large = Image.fromarray(plane).resize((size.width, size.height), Image.Resampling.LANCZOS, box)
-        result[(..., *channel)] = _within(np.asarray(large), pixels.dtype)
+        large = np.asarray(_lanczos(Image.fromarray(plane), box, size))
+        result[(..., *channel)] = _within(large, pixels.dtype)
     return result
+
+
+def _lanczos(image: Image.Image, box: Box, size: Size) -> Image.Image:
+    """First all columns, then all rows: Pillow's own order depends on the sizes, and a band's are not the picture's.
+
+    In 8 bits the order shows: what the first direction overshoots is cut off before the second.
+    """
+    left, top, right, bottom = box
+    columns = image.resize((size.width, image.height), Image.Resampling.LANCZOS, (left, 0, right, image.height))
+    return columns.resize((size.width, size.height), Image.Resampling.LANCZOS, (0, top, size.width, bottom))
 
 
 def _within(plane: NDArray[np.float32], depth: np.dtype[np.uint8 | np.uint16 | np.float32]) -> Pixels:

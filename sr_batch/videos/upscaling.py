@@ -259,9 +259,6 @@ class VideoTask:
         return Excerpt(int(timeline.pts[wanted.start]) * timeline.time_base, end)
 
 
-_Job = VideoTask
-
-
 def _plan(facts: VideoFacts, settings: VideoSettings, target: Path) -> EncoderPlan:
     output = Output(
         container=MUXERS[target.suffix.lower()].replace("matroska", "mkv"),
@@ -298,7 +295,7 @@ def _bad_frames(repeated: int, damaged: int) -> list[str]:
     return said + ([f"{damaged} frames are damaged; they show what could be decoded"] if damaged else [])
 
 
-def _make_parts(job: _Job, network: Network, parts: PartSink, target: Path, progress: Progress) -> None:
+def _make_parts(job: VideoTask, network: Network, parts: PartSink, target: Path, progress: Progress) -> None:
     """All frames that are not in finished parts yet."""
     picture, wanted = job.facts.picture, job.wanted
     done, total = parts.frames, len(job.wanted)
@@ -324,7 +321,7 @@ def _make_parts(job: _Job, network: Network, parts: PartSink, target: Path, prog
             progress(done, max(done, total))
 
 
-def _shown(job: _Job, container: InputContainer, wanted: range, done: int) -> Iterator[Shown]:
+def _shown(job: VideoTask, container: InputContainer, wanted: range, done: int) -> Iterator[Shown]:
     """The frames of the job from number `done` on, all of one size, deinterlaced."""
     if not job.facts.picture.interlaced:
         return decoded_frames(job, container, wanted, done)
@@ -356,7 +353,7 @@ def decoded_frames(job: VideoTask, container: InputContainer, wanted: range, don
         yield shown
 
 
-def _encode(items: Iterator[Upscaled], job: _Job, parts: PartSink, target: Path, trace: Trace) -> None:
+def _encode(items: Iterator[Upscaled], job: VideoTask, parts: PartSink, target: Path, trace: Trace) -> None:
     """In a thread: upscaled pictures into parts."""
     scale = job.settings.scale
     room = job.room(scale)
