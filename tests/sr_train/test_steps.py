@@ -73,6 +73,7 @@ def test_stage_two_step_by_hand(tiny: TrainConfig, vgg_file: Path) -> None:
     adam_d.step()
     mse, vgg = ((fake - hr) ** 2).mean(), ((training.vgg(fake) - training.vgg(hr)) ** 2).mean()
     adversarial = -discriminator(fake).sigmoid().log().mean()
+    grid = torch.stack([(fake - hr)[..., y::4, x::4].mean((2, 3)) for y in range(4) for x in range(4)]).square().mean()
     g_loss = mse + 0.006 * vgg + 0.001 * adversarial
     g_loss.backward()
     adam_g.step()
@@ -81,6 +82,7 @@ def test_stage_two_step_by_hand(tiny: TrainConfig, vgg_file: Path) -> None:
         "mse_loss": mse,
         "vgg_loss": vgg,
         "g_gan_loss": adversarial,
+        "grid_loss": grid,
         "g_loss": g_loss,
         "d_loss": d_loss,
         "d_real": real.mean(),
