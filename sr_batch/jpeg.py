@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sr_batch.row_strips import RowStrips
+
 __all__ = ["JpegWriter"]
 
 BLOCK = 8  # pixels: a row of blocks where no channel is subsampled
@@ -41,8 +43,8 @@ class JpegWriter:
         self._file, self._height, self._shape = file, height, (width, channels)
         self._options = {**options, **HOW}
         least = BLOCK * RESTARTS
-        self._strip_rows = max(1, STRIP_BYTES // (width * channels * least)) * least
-        self._waiting: list[NDArray[np.uint8]] = []  # rows of the strip to come
+        strip_rows = max(1, STRIP_BYTES // (width * channels * least)) * least
+        self._gathered: RowStrips[np.uint8] = RowStrips(strip_rows)
         self._rows_left = height
         self._tables: list[tuple[int, bytes]] = []  # of the first strip, and so of all
         self._begun = False
@@ -50,22 +52,16 @@ class JpegWriter:
     def write(self, rows: NDArray[np.uint8]) -> None:
         assert rows.dtype == np.uint8 and rows.shape[1:] == self._shape and len(rows) <= self._rows_left
         self._rows_left -= len(rows)
-        while len(rows):
-            missing = self._strip_rows - sum(map(len, self._waiting))
-            self._waiting.append(rows[:missing].copy())
-            rows = rows[missing:]
-            if sum(map(len, self._waiting)) == self._strip_rows:
-                self._write_strip()
+        for strip in self._gathered.add(rows):
+            self._write_strip(strip)
 
     def finish(self) -> None:
         assert self._rows_left == 0
-        if self._waiting:
-            self._write_strip()
+        for strip in self._gathered.rest():
+            self._write_strip(strip)
         self._file.write(END_OF_IMAGE)
 
-    def _write_strip(self) -> None:
-        rows = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
-        self._waiting = []
+    def _write_strip(self, rows: NDArray[np.uint8]) -> None:
         strip = self._encoded(rows)
         segments, scan = _split(strip)
         tables = [(kind, content) for kind, content in segments if kind in (HUFFMAN_TABLES, QUANTISATION)]

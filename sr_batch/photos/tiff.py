@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from sr_batch.depth import Pixels
+from sr_batch.row_strips import RowStrips
 
 __all__ = [
     "EXIF_FOLDER",
@@ -103,24 +104,21 @@ class TiffWriter:
     def begin(self, height: int, width: int, channels: int, depth: np.dtype[Any]) -> None:
         """A page of 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels, of uint8, uint16 or float32."""
         self._shape, self._depth = (height, width, channels), depth
-        self._strip_rows = max(1, STRIP_BYTES // (width * channels * depth.itemsize))
-        self._waiting: list[Pixels] = []  # rows of the strip to come
+        self._gathered: RowStrips[np.uint8 | np.uint16 | np.float32] = RowStrips(
+            max(1, STRIP_BYTES // (width * channels * depth.itemsize))
+        )
         self._strips: list[tuple[int, int]] = []  # place and length of each strip written
 
     def write(self, rows: Pixels) -> None:
         """[rows, width, channels], as begun."""
         assert rows.dtype == self._depth and rows.shape[1:] == self._shape[1:]
-        while len(rows):
-            missing = self._strip_rows - sum(map(len, self._waiting))
-            self._waiting.append(rows[:missing].copy())
-            rows = rows[missing:]
-            if sum(map(len, self._waiting)) == self._strip_rows:
-                self._write_strip()
+        for strip in self._gathered.add(rows):
+            self._write_strip(strip)
 
     def end(self, tags: TiffFolders) -> None:
         """All rows were given: the page's folder, with these tags."""
-        if self._waiting:
-            self._write_strip()
+        for strip in self._gathered.rest():
+            self._write_strip(strip)
         said = ImageFileDirectory_v2(self._head)
         for tag, value in {**tags.main, **tags.folders}.items():
             said[tag] = value
@@ -153,7 +151,7 @@ class TiffWriter:
             (PHOTOMETRIC, SHORT, [RGB if colours == 3 else MIN_IS_BLACK]),
             (STRIP_OFFSETS, offset_type, [place for place, _ in self._strips]),
             (SAMPLES, SHORT, [channels]),
-            (STRIP_ROWS, LONG, [self._strip_rows]),
+            (STRIP_ROWS, LONG, [self._gathered.height]),
             (STRIP_COUNTS, LONG, [length for _, length in self._strips]),
             (PLANAR, SHORT, [1]),
             (PREDICTOR, SHORT, [FLOATING_POINT if is_float else HORIZONTAL]),
@@ -171,9 +169,7 @@ class TiffWriter:
             packed = struct.pack("<Q" if self._big else "<L", place)
         return struct.pack("<HHQ" if self._big else "<HHL", tag, kind, len(values)) + packed.ljust(room, b"\0")
 
-    def _write_strip(self) -> None:
-        rows = np.concatenate(self._waiting)
-        self._waiting = []
+    def _write_strip(self, rows: Pixels) -> None:
         predicted = _float_differences(rows) if self._depth.kind == "f" else _differences(rows)
         content = _deflate(predicted.tobytes())
         self._strips.append((self._end_on_even(), len(content)))
