@@ -28,6 +28,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -62,8 +63,10 @@ def main() -> None:
     parser.add_argument("--peers", default=",".join(PEERS))
     parser.add_argument("--precision", default="auto", help="of sr-batch: auto, fp32, bf16, int8")
     options = parser.parse_args()
-    torch.set_num_threads(cpu_threads())
     names = options.peers.split(",")
+    if missing := [name for name in ("ncnn", "pnnx") if "ncnn" in options.peers and find_spec(name) is None]:
+        parser.error(f"{missing[0]} is not installed: pip install 'sr-toolkit[bench]', or leave it out of --peers")
+    torch.set_num_threads(cpu_threads())
     network = load_checkpoint(find_model("srresnet").path)[0].eval()
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
         folder = Path(name)
@@ -231,8 +234,19 @@ def _ncnn(network: Generator, folder: Path, *, bf16: bool) -> Run:
     net.load_param(str(files / "g.ncnn.param"))
     net.load_model(str(files / "g.ncnn.bin"))
 
+    # Pools of our own, emptied when the tile's shape changes: the network's keep the buffers of all, 20 GB in the end.
+    blobs, workspace = ncnn.UnlockedPoolAllocator(), ncnn.PoolAllocator()
+    shape: tuple[int, ...] = ()
+
     def run(values: Values) -> Values:
+        nonlocal shape
+        if values.shape != shape:
+            blobs.clear()
+            workspace.clear()
+            shape = values.shape
         extractor = net.create_extractor()
+        extractor.set_blob_allocator(blobs)
+        extractor.set_workspace_allocator(workspace)
         extractor.input("in0", ncnn.Mat(values).clone())
         return np.array(extractor.extract("out0")[1], np.float32)
 

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -45,6 +46,7 @@ class StubSource:
     log: Path  # folder
     deadly: int = -1  # the frame that kills its worker's process, once
     held: int = -1  # the frame that is not finished before the worker is killed
+    stuck: str = ""  # the node on which no frame is finished; on the others none before it has got one
 
     def open(self, _stack: ExitStack, _threads: int | None) -> tuple[Stream, Guard | None]:
         return self._stream, None
@@ -57,10 +59,19 @@ class StubSource:
                 os._exit(1)
             if number == self.held:
                 time.sleep(120)
+            if self.stuck:
+                self._hang()
             time.sleep(0.02)
             with (self.log / f"seen{os.getpid()}").open("a") as file:
                 file.write(f"{number}\n")
             yield from repeat(4)([batch])
+
+    def _hang(self) -> None:
+        if ray.get_runtime_context().get_node_id() == self.stuck:
+            (self.log / "stuck").touch()
+            time.sleep(120)
+        while not (self.log / "stuck").exists():
+            time.sleep(0.1)
 
     def seen(self) -> list[list[int]]:
         """What each worker's engine was given."""
@@ -114,6 +125,25 @@ def test_a_worker_that_dies_costs_the_segment_in_its_hands(tmp_path: Path) -> No
     seen = list(chain(*source.seen()))
     assert (tmp_path / "log" / "death").exists()
     assert set(seen) == set(range(FRAMES)) and len(seen) <= FRAMES + 48
+
+
+def test_a_machine_that_goes_away_costs_the_segment_in_its_hands(cluster: Any, tmp_path: Path) -> None:
+    gone = cluster.add_node(num_cpus=1)
+    source = replace(_prepared(tmp_path), stuck=gone.node_id)
+
+    def leave() -> None:
+        while not (source.log / "stuck").exists():
+            time.sleep(0.1)
+        cluster.remove_node(gone, allow_graceful=False)
+
+    thread = Thread(target=leave, daemon=True)
+    thread.start()
+    done = _enlarge(tmp_path, source)
+    thread.join(60)
+    assert not thread.is_alive()
+    assert done.frames == FRAMES
+    _check(tmp_path)
+    assert sorted(chain(*source.seen())) == list(range(FRAMES))
 
 
 @pytest.mark.usefixtures("cluster")

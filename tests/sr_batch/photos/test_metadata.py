@@ -11,10 +11,10 @@ import pytest
 import tifffile
 from PIL import Image, IptcImagePlugin
 
-from sr_batch.photos import PhotoFormat, ReadOptions, WriteOptions, open_writer, read_photo
+from sr_batch.photos import PhotoFormat, ReadOptions
 from sr_batch.photos.metadata import photoshop_segment
 from tests.conftest import random_pixels
-from tests.sr_batch.stubs import enlarge
+from tests.sr_batch.photos.results import result_of
 
 WRITTEN = [kind for kind in PhotoFormat if kind.is_written]
 XMP = (
@@ -46,19 +46,9 @@ def _photo(folder: Path) -> Path:
     return path
 
 
-def _result(source: Path, kind: PhotoFormat, options: ReadOptions | None = None) -> tuple[bytes, tuple[str, ...]]:
-    photo = read_photo(source, options)
-    photo = photo.for_result(kind, photo.size.times(4))
-    file = io.BytesIO()
-    writer = open_writer(file, kind, photo, photo.size.times(4), WriteOptions())
-    writer.write(enlarge(photo.rgb))
-    writer.finish()
-    return file.getvalue(), photo.warnings
-
-
 @pytest.mark.parametrize("kind", WRITTEN)
 def test_exif_is_kept_and_its_size_and_orientation_are_the_results(tmp_path: Path, kind: PhotoFormat) -> None:
-    content, _ = _result(_photo(tmp_path), kind)
+    content, _ = result_of(_photo(tmp_path), kind)
     with Image.open(io.BytesIO(content)) as image:
         assert image.size == (64, 96)
         exif = image.getexif()
@@ -73,7 +63,7 @@ def test_exif_is_kept_and_its_size_and_orientation_are_the_results(tmp_path: Pat
 
 @pytest.mark.parametrize("kind", WRITTEN)
 def test_xmp_is_kept_and_its_size_and_orientation_are_the_results(tmp_path: Path, kind: PhotoFormat) -> None:
-    content, _ = _result(_photo(tmp_path), kind)
+    content, _ = result_of(_photo(tmp_path), kind)
     with Image.open(io.BytesIO(content)) as image:
         image.load()
         xmp = image.info["xmp"]
@@ -84,7 +74,7 @@ def test_xmp_is_kept_and_its_size_and_orientation_are_the_results(tmp_path: Path
 
 @pytest.mark.parametrize("kind", WRITTEN)
 def test_iptc_is_kept_or_its_loss_is_told(tmp_path: Path, kind: PhotoFormat) -> None:
-    content, warnings = _result(_photo(tmp_path), kind)
+    content, warnings = result_of(_photo(tmp_path), kind)
     with Image.open(io.BytesIO(content)) as image:
         image.load()
         match kind:
@@ -99,28 +89,28 @@ def test_iptc_is_kept_or_its_loss_is_told(tmp_path: Path, kind: PhotoFormat) -> 
 
 @pytest.mark.parametrize("kind", [PhotoFormat.PNG, PhotoFormat.JPEG, PhotoFormat.TIFF])
 def test_the_resolution_is_kept(tmp_path: Path, kind: PhotoFormat) -> None:
-    content, _ = _result(_photo(tmp_path), kind)
+    content, _ = result_of(_photo(tmp_path), kind)
     with Image.open(io.BytesIO(content)) as image:
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.02)
 
 
 def test_text_is_kept_or_its_loss_is_told(tmp_path: Path) -> None:
-    content, _ = _result(_photo(tmp_path), PhotoFormat.JPEG)
+    content, _ = result_of(_photo(tmp_path), PhotoFormat.JPEG)
     with Image.open(io.BytesIO(content)) as image:
         assert image.info["comment"] == b"by hand"
-    content, _ = _result(_photo(tmp_path), PhotoFormat.PNG)
+    content, _ = result_of(_photo(tmp_path), PhotoFormat.PNG)
     (tmp_path / "photo.png").write_bytes(content)
-    content, warnings = _result(tmp_path / "photo.png", PhotoFormat.PNG)
+    content, warnings = result_of(tmp_path / "photo.png", PhotoFormat.PNG)
     with Image.open(io.BytesIO(content)) as image:
         image.load()
         assert image.info["Comment"] == "by hand"
-    _, warnings = _result(tmp_path / "photo.png", PhotoFormat.WEBP)
+    _, warnings = result_of(tmp_path / "photo.png", PhotoFormat.WEBP)
     assert any("text" in line for line in warnings)
 
 
 @pytest.mark.parametrize("kind", WRITTEN)
 def test_strip_leaves_nothing_but_the_picture(tmp_path: Path, kind: PhotoFormat) -> None:
-    content, _ = _result(_photo(tmp_path), kind, ReadOptions(strip=True))
+    content, _ = result_of(_photo(tmp_path), kind, ReadOptions(strip=True))
     for word in (b"Maker", b"2026:11:22", b"xmpmeta", b"Bern", b"by hand"):
         assert word not in content
 
@@ -133,12 +123,12 @@ def test_a_thumbnail_of_the_old_picture_does_not_come_along(tmp_path: Path) -> N
     exif = b"II*\0\x08\0\0\0" + struct.pack("<H", 0) + struct.pack("<L", 14) + tail + thumbnail.getvalue()
     Image.fromarray(random_pixels(8, 8)).save(tmp_path / "photo.jpg", exif=b"Exif\0\0" + exif)
     assert thumbnail.getvalue() in (tmp_path / "photo.jpg").read_bytes()
-    content, _ = _result(tmp_path / "photo.jpg", PhotoFormat.JPEG)
+    content, _ = result_of(tmp_path / "photo.jpg", PhotoFormat.JPEG)
     assert b"\xff\xd8" not in content[2:]
 
 
 def test_a_tiff_is_compressed_and_another_reader_finds_date_and_place(tmp_path: Path) -> None:
-    content, _ = _result(_photo(tmp_path), PhotoFormat.TIFF)
+    content, _ = result_of(_photo(tmp_path), PhotoFormat.TIFF)
     with tifffile.TiffFile(io.BytesIO(content)) as file:
         page = file.pages[0]
         assert isinstance(page, tifffile.TiffPage)
@@ -151,7 +141,7 @@ def test_a_tiff_is_compressed_and_another_reader_finds_date_and_place(tmp_path: 
 @pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
 @pytest.mark.parametrize("kind", WRITTEN)
 def test_exiftool_finds_all_of_it_and_nothing_to_complain_about(tmp_path: Path, kind: PhotoFormat) -> None:
-    content, _ = _result(_photo(tmp_path), kind)
+    content, _ = result_of(_photo(tmp_path), kind)
     result = tmp_path / f"result{kind.suffixes[0]}"
     result.write_bytes(content)
     ran = subprocess.run(["exiftool", "-json", "-n", "-G1", result], capture_output=True, check=True)

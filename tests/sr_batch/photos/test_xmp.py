@@ -18,9 +18,9 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from sr_batch.photos import PhotoFormat, WriteOptions, open_writer, probe, read_photo
+from sr_batch.photos import PhotoFormat, probe, read_photo
 from tests.conftest import random_pixels
-from tests.sr_batch.stubs import enlarge
+from tests.sr_batch.photos.results import result_of
 
 WRITTEN = [kind for kind in PhotoFormat if kind.is_written]
 XMP_HEAD, MORE_HEAD = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
@@ -70,16 +70,6 @@ def _extended_jpeg(path: Path) -> Path:
     return _jpeg(path, _packet(more=f'xmpNote:HasExtendedXMP="{digest}"'), second)
 
 
-def _result(source: Path, kind: PhotoFormat) -> tuple[bytes, tuple[str, ...]]:
-    photo = read_photo(source)
-    photo = photo.for_result(kind, photo.size.times(4))
-    file = io.BytesIO()
-    writer = open_writer(file, kind, photo, photo.size.times(4), WriteOptions())
-    writer.write(enlarge(photo.rgb))
-    writer.finish()
-    return file.getvalue(), photo.warnings
-
-
 def _documents(content: bytes, kind: PhotoFormat) -> list[bytes]:
     """The XMP of a result: its packet, and of a JPEG the second document too, put together by hand."""
     if kind is PhotoFormat.TIFF:
@@ -123,7 +113,7 @@ def _said(documents: list[bytes]) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", WRITTEN)
 def test_extended_xmp_of_a_jpeg_is_kept_in_every_format(tmp_path: Path, kind: PhotoFormat) -> None:
-    content, warnings = _result(_extended_jpeg(tmp_path / "photo.jpg"), kind)
+    content, warnings = result_of(_extended_jpeg(tmp_path / "photo.jpg"), kind)
     assert not [line for line in warnings if "XMP" in line]
     said = _said(_documents(content, kind))
     assert said[f"{{{DEPTH}}}Data"] == LONG
@@ -134,10 +124,10 @@ def test_extended_xmp_of_a_jpeg_is_kept_in_every_format(tmp_path: Path, kind: Ph
 
 @pytest.mark.parametrize("kind", [kind for kind in WRITTEN if kind is not PhotoFormat.JPEG])
 def test_long_xmp_of_every_format_is_kept_in_a_jpeg_and_comes_back(tmp_path: Path, kind: PhotoFormat) -> None:
-    content, _ = _result(_extended_jpeg(tmp_path / "photo.jpg"), kind)
+    content, _ = result_of(_extended_jpeg(tmp_path / "photo.jpg"), kind)
     path = tmp_path / f"between{kind.suffixes[0]}"
     path.write_bytes(content)
-    content, warnings = _result(path, PhotoFormat.JPEG)
+    content, warnings = result_of(path, PhotoFormat.JPEG)
     assert not [line for line in warnings if "XMP" in line]
     said = _said(_documents(content, PhotoFormat.JPEG))
     assert (said[f"{{{DEPTH}}}Data"], said[f"{{{EXIF}}}PixelXDimension"]) == (LONG, "256")
@@ -150,7 +140,7 @@ def test_long_properties_and_many_short_ones_are_cut(tmp_path: Path, count: int)
     Image.fromarray(random_pixels(16, 24)).save(tmp_path / "photo.png")
     image = Image.open(tmp_path / "photo.png")
     image.save(tmp_path / "photo.tif", tiffinfo={700: _packet("uuid:1", inside=inside)})
-    content, warnings = _result(tmp_path / "photo.tif", PhotoFormat.JPEG)
+    content, warnings = result_of(tmp_path / "photo.tif", PhotoFormat.JPEG)
     said = _said(_documents(content, PhotoFormat.JPEG))
     assert not warnings
     assert all(said[f"{{{DC}}}p{number}"] == LONG[: 100_000 // count] for number in range(count))
@@ -159,7 +149,7 @@ def test_long_properties_and_many_short_ones_are_cut(tmp_path: Path, count: int)
 def test_padding_for_editing_in_place_needs_no_second_document(tmp_path: Path) -> None:
     padded = b'<?xpacket begin="" id="a"?>' + _packet() + b" " * 70_000 + b'<?xpacket end="w"?>'
     Image.fromarray(random_pixels(16, 24)).save(tmp_path / "photo.tif", tiffinfo={700: padded})
-    content, warnings = _result(tmp_path / "photo.tif", PhotoFormat.JPEG)
+    content, warnings = result_of(tmp_path / "photo.tif", PhotoFormat.JPEG)
     assert not warnings and MORE_HEAD not in content
     assert b"caf\xc3\xa9" in content
 
@@ -176,7 +166,7 @@ def test_a_damaged_second_document_is_told_and_the_first_is_kept(tmp_path: Path,
             _jpeg(tmp_path / "photo.jpg", packet, second.replace(b"00017", b"71000"), name=digest.encode())
         case _:
             _jpeg(tmp_path / "photo.jpg", packet, b"")
-    content, warnings = _result(tmp_path / "photo.jpg", PhotoFormat.PNG)
+    content, warnings = result_of(tmp_path / "photo.jpg", PhotoFormat.PNG)
     assert [line for line in warnings if "extended XMP" in line]
     said = _said(_documents(content, PhotoFormat.PNG))
     assert said[f"{{{DC}}}source"] == "caf\u00e9 & bar" and f"{{{NOTE}}}HasExtendedXMP" not in said
@@ -184,7 +174,7 @@ def test_a_damaged_second_document_is_told_and_the_first_is_kept(tmp_path: Path,
 
 def test_long_xmp_that_is_no_xml_is_left_out_of_a_jpeg_with_a_word(tmp_path: Path) -> None:
     Image.fromarray(random_pixels(16, 24)).save(tmp_path / "photo.tif", tiffinfo={700: b"<x>" + bytes(70_000) + b"a"})
-    content, warnings = _result(tmp_path / "photo.tif", PhotoFormat.JPEG)
+    content, warnings = result_of(tmp_path / "photo.tif", PhotoFormat.JPEG)
     assert [line for line in warnings if "XMP is too large" in line]
     assert XMP_HEAD not in content
 
@@ -201,7 +191,7 @@ def test_an_orientation_that_only_xmp_names_turns_a_tiff_as_it_turns_a_jpeg(tmp_
 
 @pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
 def test_exiftool_puts_our_jpegs_xmp_together_and_has_nothing_to_complain_about(tmp_path: Path) -> None:
-    content, _ = _result(_extended_jpeg(tmp_path / "photo.jpg"), PhotoFormat.JPEG)
+    content, _ = result_of(_extended_jpeg(tmp_path / "photo.jpg"), PhotoFormat.JPEG)
     (tmp_path / "result.jpg").write_bytes(content)
     ran = subprocess.run(
         ["exiftool", "-json", "-b", "-G1", "-validate", "-warning", "-XMP:all", tmp_path / "result.jpg"],
