@@ -1,13 +1,12 @@
 """What a second worker brings, and what a photo costs the driver, on Ray clusters that are started here.
 
-    python benchmarks/cluster.py [--photos 24] [--side 160] [--rounds 2] [--workers 1,2] [--device-seconds S]
+    python benchmarks/cluster.py [--photos 64] [--side 160] [--rounds 2] [--workers 1,2] [--device-seconds S]
 
 Each node has one core, and its worker's engine one thread, so that two of them are to one as two machines would be, but
 for what they share: memory's bandwidth, the last cache, the clock, and this machine's other work: it needs as many
 cores as workers, and nobody else on them. With `--device-seconds` the engine is a stand-in that takes so long for each
-photo and no core, as a GPU would: what the cluster itself loses is left. Numbers of workers take turns. Counted is from
-the moment that a quarter of the photos is finished, so that no start is in it; so is the CPU time of this process, the
-driver.
+photo and no core, as a GPU would: what the cluster itself loses is left. Numbers of workers take turns. Each does a
+quarter of the photos, then all of them; the difference is what the others took, without start and end.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ from numpy.typing import NDArray
 
 from sr_batch.cluster import run_on_cluster
 from sr_batch.cluster_worker import EngineSource, ModelSource
-from sr_batch.events import Done, Summary
-from sr_batch.folders import Job, PhotoJob
+from sr_batch.events import Summary
+from sr_batch.folders import PhotoJob
 from sr_batch.guard import Guard, Stream
 from sr_batch.journal import open_journals
 from sr_batch.photos import PhotoFormat
@@ -39,41 +38,37 @@ from sr_batch.settings import Settings
 from sr_export.model import find_model
 
 
-class Clock(Silence):
-    """Notes when photos are finished: wall time and this process's CPU time."""
+@dataclass(frozen=True)
+class Cost:
+    """Wall time, and this process's (the driver's) CPU time."""
 
-    def __init__(self) -> None:
-        self.times: list[tuple[float, float]] = []
-
-    def finished(self, _job: Job, _done: Done) -> None:
-        self.times.append((time.perf_counter(), time.process_time()))
+    seconds: float
+    cpu_seconds: float
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--photos", type=int, default=24)
+    parser.add_argument("--photos", type=int, default=64)
     parser.add_argument("--side", type=int, default=160)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--workers", default="1,2")
     parser.add_argument("--device-seconds", type=float)
     options = parser.parse_args()
-    speeds: dict[int, list[float]] = {int(workers): [] for workers in options.workers.split(",")}
+    costs: dict[int, list[Cost]] = {int(workers): [] for workers in options.workers.split(",")}
     source = _shipped_model() if options.device_seconds is None else Clockwork(options.device_seconds)
-    costs: list[float] = []
     with tempfile.TemporaryDirectory() as name:
         photos = make_photos(Path(name) / "photos", options.photos, options.side)
         for round_ in range(options.rounds):
-            for workers in speeds:
-                speed, cost = _run(photos, Path(name) / f"{round_}_{workers}", workers, source)
-                speeds[workers].append(speed)
-                costs.append(cost)
+            for workers, found in costs.items():
+                found.append(_run(photos, Path(name) / f"{round_}_{workers}", workers, source))
     what = "shipped model, one thread a worker" if options.device_seconds is None else f"{source}"
     print(f"{machine()}\n\n{options.photos} photos of {options.side}x{options.side}, {what}\n")
-    medians = {workers: statistics.median(found) for workers, found in speeds.items()}
-    first = next(iter(medians.values()))
-    rows = [[str(workers), f"{speed:.2f}", f"{speed / first:.2f}x"] for workers, speed in medians.items()]
+    speeds = {workers: 1 / statistics.median(cost.seconds for cost in found) for workers, found in costs.items()}
+    first = next(iter(speeds.values()))
+    rows = [[str(workers), f"{speed:.2f}", f"{speed / first:.2f}x"] for workers, speed in speeds.items()]
     print_table(["workers", "photos/s", "speed"], rows)
-    print(f"\nThe driver's CPU time for a photo: {statistics.median(costs) * 1000:.1f} ms")
+    cpu = statistics.median(cost.cpu_seconds for found in costs.values() for cost in found)
+    print(f"\nThe driver's CPU time for a photo: {cpu * 1000:.1f} ms")
 
 
 @dataclass(frozen=True)
@@ -99,30 +94,35 @@ def _shipped_model() -> EngineSource:
     return ModelSource(model.path.name, model.path.read_bytes(), "openvino", "fp32")
 
 
-def _run(photos: list[Path], out: Path, workers: int, source: EngineSource) -> tuple[float, float]:
-    """Photos a second, and CPU seconds of the driver for each."""
+def _run(photos: list[Path], out: Path, workers: int, source: EngineSource) -> Cost:
+    """Of one more photo on so many workers: all photos less a quarter of them, so that start and end cancel."""
     import ray
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=False)
+    few = photos[: len(photos) // 4]
     try:
         for _ in range(workers):
             cluster.add_node(num_cpus=1)
         ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-        jobs = [PhotoJob(path, out / f"{path.stem}.png", PhotoFormat.PNG, root=out) for path in photos]
-        clock, summary = Clock(), Summary()
-        out.mkdir()
-        with open_journals([out], "benchmark") as journals:
-            run_on_cluster(jobs, source, Settings(4, 256, 12), clock, summary, journals)
-        assert summary.done == len(photos), summary.failures
+        some, whole = _batch(few, out / "few", source), _batch(photos, out / "all", source)
     finally:
         ray.shutdown()
         cluster.shutdown()  # type: ignore[no-untyped-call]
-    first = len(photos) // 4
-    (begun, cpu), (ended, cpu_after) = clock.times[first], clock.times[-1]
-    count = len(photos) - 1 - first
-    return count / (ended - begun), (cpu_after - cpu) / count
+    more = len(photos) - len(few)
+    return Cost((whole.seconds - some.seconds) / more, (whole.cpu_seconds - some.cpu_seconds) / more)
+
+
+def _batch(photos: list[Path], out: Path, source: EngineSource) -> Cost:
+    """Of a whole run on the connected cluster, its start included."""
+    out.mkdir(parents=True)
+    jobs = [PhotoJob(path, out / f"{path.stem}.png", PhotoFormat.PNG, root=out) for path in photos]
+    summary, begun, cpu = Summary(), time.perf_counter(), time.process_time()
+    with open_journals([out], "benchmark") as journals:
+        run_on_cluster(jobs, source, Settings(4, 256, 12), Silence(), summary, journals)
+    assert summary.done == len(photos), summary.failures
+    return Cost(time.perf_counter() - begun, time.process_time() - cpu)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -173,10 +174,12 @@ class _Tally:
     def __init__(self, waiting: dict[Path, _Waiting]) -> None:
         self._waiting, self._note = waiting, _Note()
         self._looks: dict[Path, Look] = {}
+        self._begun: dict[Path, float] = {}  # by time.monotonic
         self.summary, self.notes = Summary(), _Notes(self._note)
         self._told = Counts()
 
-    def started(self, job: Job, size: Size) -> None: ...
+    def started(self, job: Job, _size: Size) -> None:
+        self._begun[job.source] = time.monotonic()
 
     def advanced(self, pixels: int) -> None: ...
 
@@ -193,6 +196,7 @@ class _Tally:
         stamp, content = self._note.done.pop(job.source, (None, ""))
         look = self._looks.pop(job.source, None)
         glimpse = look.glimpse(done.result.width) if look else None
+        done = replace(done, seconds=time.monotonic() - self._begun[job.source])
         self._answer(job.source, Outcome(done, stamp=stamp, content=content, seen=self._since(), glimpse=glimpse))
 
     def skipped(self, job: Job, reason: str) -> None:
@@ -204,6 +208,7 @@ class _Tally:
 
     def _answer(self, source: Path, outcome: Outcome) -> None:
         self._looks.pop(source, None)
+        self._begun.pop(source, None)
         self._waiting.pop(source).future.set_result(outcome)
 
     def _since(self) -> Counts:

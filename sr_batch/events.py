@@ -31,6 +31,7 @@ class Done:
     pictures: int = 1
     all_pixels: int | None = None  # of them together, of the input; None: of the one picture
     all_result_pixels: int | None = None
+    seconds: float | None = None  # from its first tile to the complete file; None: as `Events` are told of them here
 
     @property
     def pixels(self) -> int:

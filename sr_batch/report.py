@@ -65,7 +65,8 @@ class Recorder:
         self._inner.drawn(job, photo, band)
 
     def finished(self, job: Job, done: Done) -> None:
-        seconds = time.monotonic() - self._begun.pop(job.source)
+        watched = time.monotonic() - self._begun.pop(job.source)
+        seconds = watched if done.seconds is None else done.seconds
         facts = {name: self._facts[name] for name in ("model", "engine", "precision") if name in self._facts}
         self._tell(
             "finished",

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sr_batch import report
 from sr_batch.cluster import STAGING, run_on_cluster
 from sr_batch.events import Done, Failure, Summary
 from sr_batch.folders import JOURNAL, Job, PhotoJob
@@ -26,6 +27,7 @@ from sr_batch.guard import Guard, Stream
 from sr_batch.journal import open_journals
 from sr_batch.photos import Photo, PhotoFormat, Size
 from sr_batch.pipeline import Settings
+from sr_batch.report import Record
 from sr_batch.upscale import Band
 from tests.conftest import random_pixels
 from tests.sr_batch.clusters import local_cluster
@@ -107,10 +109,14 @@ def _jobs(folder: Path, count: int) -> list[PhotoJob]:
     return jobs
 
 
-def _run(jobs: Sequence[PhotoJob], source: StubSource) -> tuple[Summary, Recorder]:
+def _run(
+    jobs: Sequence[PhotoJob], source: StubSource, take: Callable[[Record], None] | None = None
+) -> tuple[Summary, Recorder]:
+    """`take` gets what a report would."""
     summary, events = Summary(), Recorder()
+    told = events if take is None else report.Recorder(events, [take], {})
     with open_journals([jobs[0].target.parent], "key") as journals:
-        run_on_cluster(jobs, source, SETTINGS, events, summary, journals)
+        run_on_cluster(jobs, source, SETTINGS, told, summary, journals)
     return summary, events
 
 
@@ -142,6 +148,14 @@ def test_photos_are_done_by_all_nodes_each_once_and_a_second_run_has_nothing_to_
     assert len(seen) == 2 and sorted(chain(*seen)) == [i for i in range(12) if i != 5]
     again, _ = _run(jobs, source)
     assert (again.done, again.skipped, len(again.failures)) == (0, 11, 1)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_report_says_how_long_each_photo_took_its_worker(tmp_path: Path) -> None:
+    records: list[Record] = []
+    _run(_jobs(tmp_path, 3), StubSource(tmp_path / "log", seconds=0.3), records.append)
+    took = [record["seconds"] for record in records if record["event"] == "finished"]
+    assert len(took) == 3 and all(0.3 <= seconds < 10 for seconds in took)
 
 
 @pytest.mark.usefixtures("cluster")
