@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
-from typing import TextIO
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
 
 from sr_batch.events import Summary
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["show_totals"]
 
@@ -14,31 +18,47 @@ PLAIN_WIDTH = 240  # characters: more than all columns have, so that no line is 
 
 
 def show_totals(summary: Summary, stream: TextIO) -> None:
-    """Print what a run has done; columns of nothing are left out."""
+    """Print what a run has done; figures of nothing are left out. A narrow terminal gets one figure a line."""
     from rich import box
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
-    is_terminal = stream.isatty()
-    table = Table(box=box.ROUNDED if is_terminal else None, pad_edge=is_terminal, header_style="bold")
-    columns = _columns(summary)
-    for name, _ in columns:
-        table.add_column(name, justify="right")
-    table.add_row(*(value for _, value in columns))
-    if is_terminal:
-        Console(file=stream, highlight=False).print(table)
+    figures = _figures(summary)
+    if stream.isatty():
+        console = Console(file=stream, highlight=False)
+        wide = _one_row(Table(box=box.ROUNDED, header_style="bold"), figures)
+        needed = Measurement.get(console, console.options.update_width(PLAIN_WIDTH), wide).maximum
+        narrow = Table(box=box.ROUNDED, show_header=False)
+        console.print(wide if needed <= console.width else _one_column(narrow, figures))
         return
     lines = io.StringIO()
+    table = _one_row(Table(box=None, pad_edge=False, header_style="bold"), figures)
     Console(file=lines, width=PLAIN_WIDTH, force_terminal=False, color_system=None, highlight=False).print(table)
     for line in lines.getvalue().splitlines():
         print(line.rstrip(), file=stream, flush=True)
 
 
-def _columns(summary: Summary) -> list[tuple[str, str]]:
-    """Name and value of each column, in order."""
+def _one_row(table: Table, figures: Sequence[tuple[str, str]]) -> Table:
+    for name, _ in figures:
+        table.add_column(name, justify="right")
+    table.add_row(*(value for _, value in figures))
+    return table
+
+
+def _one_column(table: Table, figures: Sequence[tuple[str, str]]) -> Table:
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    for name, value in figures:
+        table.add_row(name, value)
+    return table
+
+
+def _figures(summary: Summary) -> list[tuple[str, str]]:
+    """Name and value of each, in order."""
     speed = summary.pixels / summary.seconds / MEGA if summary.seconds else 0.0
     stills = summary.pictures - summary.frames
-    columns = [
+    counts = [
         ("done", summary.done),
         ("already done", summary.skipped - summary.left_alone - summary.not_ours),
         ("not ours", summary.not_ours),
@@ -47,7 +67,7 @@ def _columns(summary: Summary) -> list[tuple[str, str]]:
         ("pictures", stills if stills > summary.done else 0),
         ("video frames", summary.frames),
     ]
-    told = [(name, str(count)) for name, count in columns if count or name in ("done", "failed")]
+    told = [(name, str(count)) for name, count in counts if count or name in ("done", "failed")]
     told += [
         ("input MP", f"{summary.pixels / MEGA:.2f}"),
         ("result MP", f"{summary.result_pixels / MEGA:.2f}"),

@@ -51,6 +51,17 @@ def test_without_a_terminal_it_is_two_plain_lines_one_under_the_other() -> None:
     assert [values[:end].split()[-1] for end in ends] == list(EXPECTED.values())
 
 
+@pytest.mark.parametrize("columns", [40, 64, 88, 89])
+def test_a_narrow_terminal_cuts_no_figure(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    file = _Terminal()
+    show_totals(_summary(), file)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
+    assert all(f" {word} " in text for pair in EXPECTED.items() for word in pair)
+    assert max(map(len, text.splitlines())) <= columns
+
+
 def test_on_a_terminal_it_has_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("TERM", "xterm")
