@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +17,7 @@ from sr_batch.videos.colour import to_rgb
 from sr_batch.videos.frames import read_frames
 from sr_batch.videos.inference import Network, upscale_frames
 from sr_batch.videos.inspecting import VideoFacts
+from sr_batch.videos.picture import Picture
 from sr_batch.videos.source import open_video
 from sr_batch.videos.upscaling import VideoSettings
 
@@ -36,7 +38,7 @@ def preview_video(
 ) -> int:
     """Write `count` frames (fewer where there are fewer) to `folder`: frame_000120.png and frame_000120_x4.png.
 
-    They are turned as a player shows them; 8 bits a channel. Returns how many. Raises VideoError.
+    They are turned and stretched as a player shows them; 8 bits a channel. Returns how many. Raises VideoError.
     """
     wanted = facts.timeline.frames_between(settings.start, settings.end)
     if not wanted:
@@ -50,9 +52,9 @@ def preview_video(
         folder.mkdir(parents=True, exist_ok=True)
         befores = (((index, rgb), rgb, False) for index, rgb in frames)
         for (index, before), after in upscale_frames(befores, network, tiles, settings.tile_options()):
-            _write(folder / f"frame_{index:06d}.png", before, picture.rotation)
+            _write(folder / f"frame_{index:06d}.png", before, picture)
             assert after is not None  # no frame here is called a repeat
-            _write(folder / f"frame_{index:06d}_x{settings.scale}.png", after, picture.rotation)
+            _write(folder / f"frame_{index:06d}_x{settings.scale}.png", after, picture)
             done()
     except OSError as error:
         if isinstance(error, UnreadableVideo):
@@ -72,11 +74,16 @@ def _frame(source: Path, facts: VideoFacts, index: int) -> NDArray[Any]:
         return to_rgb(shown.frame, facts.picture).rgb
 
 
-def _write(path: Path, rgb: NDArray[Any], rotation: int) -> None:
-    """`rotation`: degrees counter-clockwise that a player turns it by."""
+def _write(path: Path, rgb: NDArray[Any], picture: Picture) -> None:
+    """Turned, and with the longer side of the video's pixels stretched so that they become square."""
     import cv2
 
-    turned = np.rot90(to_depth(rgb, np.dtype(np.uint8)), rotation // 90)
+    shown, aspect = to_depth(rgb, np.dtype(np.uint8)), picture.pixel_aspect or Fraction(1)
+    if aspect != 1:
+        height, width = shown.shape[:2]
+        size = round(width * max(aspect, 1)), round(height / min(aspect, 1))
+        shown = np.asarray(cv2.resize(shown, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+    turned = np.rot90(shown, picture.rotation // 90)
     written, data = cv2.imencode(".png", cv2.cvtColor(np.ascontiguousarray(turned), cv2.COLOR_RGB2BGR))
     if not written:
         raise UnwritableVideo(f"{path} cannot be written")

@@ -115,6 +115,25 @@ def test_previews_are_pictures_before_and_after(tmp_path: Path, usual: list[obje
     assert not (tmp_path / "film_x4.mp4").exists()
 
 
+@pytest.mark.parametrize(
+    ("aspect", "rotation", "size", "large"),
+    [
+        (Fraction(4, 3), 0, (85, 24), (341, 96)),
+        (Fraction(4, 3), 90, (24, 85), (96, 341)),
+        (Fraction(3, 4), 0, (64, 32), (256, 128)),
+    ],
+)
+def test_previews_of_pixels_that_are_not_square_have_the_films_proportions(
+    tmp_path: Path, usual: list[object], aspect: Fraction, rotation: int, size: tuple[int, int], large: tuple[int, int]
+) -> None:
+    source = write_film(tmp_path / "film.mp4", Film(size=(24, 64), aspect=aspect, rotation=rotation))
+    assert run(source, *usual, "--preview", "1") == 0
+    with Image.open(tmp_path / "film_x4_preview" / "frame_000012.png") as before:
+        assert before.size == size
+    with Image.open(tmp_path / "film_x4_preview" / "frame_000012_x4.png") as after:
+        assert after.size == large
+
+
 def test_a_dry_run_counts_frames(tmp_path: Path, usual: list[object], capsys: pytest.CaptureFixture[str]) -> None:
     write_film(tmp_path / "film.mp4", SMALL)
     assert run(tmp_path / "film.mp4", *usual, "--dry-run") == 0
