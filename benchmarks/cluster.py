@@ -73,7 +73,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Clockwork:
-    """An EngineSource: pixels are repeated, and each batch takes its time."""
+    """An EngineSource: pixels are repeated, and each tile takes its time."""
 
     seconds: float
 
@@ -82,7 +82,7 @@ class Clockwork:
 
     def _stream(self, batches: Iterable[NDArray[Any]]) -> Generator[NDArray[Any]]:
         for batch in batches:
-            time.sleep(self.seconds)
+            time.sleep(self.seconds * len(batch))
             yield batch.repeat(4, axis=1).repeat(4, axis=2)
 
     def __str__(self) -> str:
