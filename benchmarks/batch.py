@@ -100,7 +100,7 @@ def main() -> None:
 
 
 def make_photos(folder: Path, count: int, side: int) -> list[Path]:
-    """JPEGs made of the samples, no two with a part in common: equal tiles would be computed once."""
+    """JPEGs made of the samples, no two the same: tiles with equal bytes would be computed once."""
     folder.mkdir()
     sources = sorted(p for p in SAMPLES.iterdir() if p.suffix != ".md")
     paths = []
