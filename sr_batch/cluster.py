@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -55,7 +57,8 @@ def connected(address: str) -> Iterator[None]:
     try:
         if not already:
             _reach(address)
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            with _own_sigterm():
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(
@@ -67,6 +70,15 @@ def connected(address: str) -> Iterator[None]:
     finally:
         if not already:
             ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """SIGTERM is answered after the block as it was before it: Ray sets an answer of its own."""
+    answer = signal.getsignal(signal.SIGTERM)
+    yield
+    if answer is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, answer)
 
 
 def _reach(address: str) -> None:

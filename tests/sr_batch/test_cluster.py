@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -218,6 +219,30 @@ def test_the_command_runs_a_folder_on_the_cluster_with_the_real_engine(
     for index in range(3):
         alone, together = ((tmp_path / name / f"{index}.png").read_bytes() for name in ("alone", "together"))
         assert alone == together
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_the_command_can_be_stopped_while_the_cluster_works(
+    cluster: Any, tmp_path: Path, tiny_checkpoint: Path, number: int, code: int, word: str
+) -> None:
+    """What is finished stays; nothing half-done, no staging folder, no traceback is left."""
+    jobs = _jobs(tmp_path, 60)
+    for job in jobs:
+        Image.open(job.source).resize((600, 400)).save(job.source)
+    command = [sys.executable, "-m", "sr_batch.cli", *(str(job.source) for job in jobs), "-n", str(tiny_checkpoint)]
+    command += ["-o", str(tmp_path / "out"), "--engine", "onnx", "--cluster", cluster.address]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not any((tmp_path / "out").glob("*.png")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code and word in said and "Traceback" not in said and "***" not in said
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    finished = left & {job.target.name for job in jobs}
+    assert 1 <= len(finished) < 60 and left == {JOURNAL, *finished}
 
 
 def test_a_cluster_that_is_not_there_is_one_sentence_with_the_fix(tmp_path: Path, tiny_checkpoint: Path) -> None:
