@@ -26,6 +26,7 @@ __all__ = [
     "Initialisation",
     "MachineConfig",
     "ModelConfig",
+    "Optimizer",
     "PixelLoss",
     "Precision",
     "ResnetConfig",
@@ -49,6 +50,14 @@ class PixelLoss(StrEnum):
 
     MSE = "mse"
     L1 = "l1"
+    PSNR = "psnr"  # minus the mean of the crops' PSNR: a hard crop counts no more than an easy one
+
+
+class Optimizer(StrEnum):
+    """What changes the generator's weights; the discriminator's are Adam's."""
+
+    ADAM = "adam"
+    MUON = "muon"  # muon.py: more from each step where steps are dear
 
 
 class Schedule(StrEnum):
@@ -92,6 +101,7 @@ class DataConfig:
     crop: int = 96  # HR pixels a side, a multiple of the scale
     repeats: int = 1  # crops of each photo in one epoch
     augment: bool = True  # flips and quarter turns
+    least_detail: float = 0.0  # of a crop: mean difference of neighbours in levels of 255; a flatter one is drawn anew
     degradation: Degradation = Degradation.BICUBIC
     hold_out: int = 5  # photos kept for validation where no validation folder is given
 
@@ -127,7 +137,8 @@ class StageConfig:
     accumulate: int = 1  # parts that a batch is computed in, one after the other
     epochs: int = 0  # used where steps is 0; one epoch sees every photo `data.repeats` times
     steps: int = 100_000  # optimiser steps, 0: as many as `epochs` has
-    learning_rate: float = 1e-4  # of Adam
+    optimizer: Optimizer = Optimizer.ADAM
+    learning_rate: float = 1e-4
     schedule: Schedule = Schedule.CONSTANT
     final_learning_rate: float = 1e-5  # of the schedules step and cosine
     drop_at: int = 0  # step of the schedule `step` from which final_learning_rate holds
@@ -176,6 +187,8 @@ class TrainConfig:
         crop, scale = self.data.crop, self.model.scale
         _require(crop >= 16 and crop % scale == 0, "data.crop", crop, f"at least 16 and a multiple of {scale}")
         _require(self.data.repeats >= 1, "data.repeats", self.data.repeats, "at least 1")
+        detail = self.data.least_detail
+        _require(0 <= detail < math.inf, "data.least_detail", detail, "a finite number, at least 0")
         _require(self.watch.log_every >= 1, "watch.log_every", self.watch.log_every, "at least 1")
         _require(self.machine.loader_threads >= 1, "machine.loader_threads", self.machine.loader_threads, "at least 1")
         for name, stage in (("resnet", self.resnet), ("gan", self.gan)):

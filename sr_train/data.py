@@ -29,9 +29,21 @@ from sr_train.pack import SUFFIX as PACK_SUFFIX
 from sr_train.pack import open_pack
 from sr_train.pictures import Pictures, Skipped, Window, open_folder
 
-__all__ = ["Batch", "Batches", "CropSource", "HeldOut", "Subset", "batch_items", "open_pairs", "open_pictures", "split"]
+__all__ = [
+    "Batch",
+    "Batches",
+    "CropSource",
+    "HeldOut",
+    "Subset",
+    "batch_items",
+    "detail",
+    "open_pairs",
+    "open_pictures",
+    "split",
+]
 
 ORDER, CROP = 0, 1  # tell the streams of random numbers apart
+PLACES = 8  # of a crop that are tried until one has enough detail
 AHEAD = 4  # batches made in advance, per loader thread
 
 
@@ -79,7 +91,7 @@ class CropSource:
         """Crop `index` (below len) of an epoch: LR and HR, uint8 HWC RGB. Raises DataError."""
         random = np.random.default_rng((self.seed, CROP, epoch, index))
         picture = index % len(self.hr.names)
-        window = self._place(self.hr.sizes[picture], random)
+        window = self._place(picture, random)
         if self.lr is None:
             lr, hr = self._degraded(picture, window, random)
         else:
@@ -87,9 +99,18 @@ class CropSource:
         turn = int(random.integers(8)) if self.config.augment else 0
         return _turned(lr, turn), _turned(hr, turn)
 
-    def _place(self, size: tuple[int, int], random: np.random.Generator) -> Window:
+    def _place(self, picture: int, random: np.random.Generator) -> Window:
+        """A random place with enough detail; after so many without, the last: the picture may have no other."""
+        window = self._any_place(picture, random)
+        for _ in range(PLACES - 1):
+            if self.config.least_detail == 0 or detail(self.hr.read(picture, window)) >= self.config.least_detail:
+                break
+            window = self._any_place(picture, random)
+        return window
+
+    def _any_place(self, picture: int, random: np.random.Generator) -> Window:
         """A random place on the LR grid, so that the LR crop is exactly a part of the whole picture's LR."""
-        crop = self.config.crop
+        crop, size = self.config.crop, self.hr.sizes[picture]
         top, left = (int(random.integers((side - crop) // self.scale + 1)) * self.scale for side in size)
         return Window(top, left, crop, crop)
 
@@ -102,6 +123,15 @@ class CropSource:
         lr = degrade(pixels, self.scale, self.config.degradation, random)
         inner = window.inside(around)
         return inner.divided(self.scale).of(lr), inner.of(pixels)
+
+
+def detail(pixels: Pixels) -> float:
+    """How far neighbours differ on average, across and down, in levels of 255: below 1 for sky, 5 and more for leaves.
+
+    pixels: uint8 HWC RGB; its green is looked at.
+    """
+    green = pixels[:, :, 1].astype(np.int16)
+    return float(np.abs(np.diff(green, axis=0)).mean() + np.abs(np.diff(green, axis=1)).mean()) / 2
 
 
 def _turned(pixels: Pixels, turn: int) -> Pixels:

@@ -4,6 +4,7 @@
     mse_loss        mean over all values of (G - HR)², both in [-1, 1]
     vgg_loss        mean over all values of (φ(G) - φ(HR))², φ one activation of VGG19
     g_gan_loss      -log D(G), the mean over the batch
+    psnr_loss       no part of the paper's, for stage 1: see there
     grid_loss       no part of the paper's, weight 0 unless asked for: see there
     d_loss          -log D(HR) - log(1 - D(G)), the mean over the batch
 
@@ -37,6 +38,7 @@ __all__ = [
     "generator_loss",
     "grid_loss",
     "load_vgg",
+    "psnr_loss",
     "shifted",
 ]
 
@@ -67,6 +69,7 @@ class LossRecipe:
 
 
 PAPER = LossRecipe()
+PERFECT = 1e-5  # mean squared error in [-1, 1] that counts as none: 56 dB
 PHASES = 4  # pixels after which the pattern of a generator of scale 4 repeats
 
 
@@ -151,6 +154,15 @@ def gan_loss(fake_logits: Tensor) -> Tensor:
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """-log D(HR) - log(1 - D(G)), each the mean over a float N x 1 batch of logits."""
     return functional.softplus(-real_logits.float()).mean() + functional.softplus(fake_logits.float()).mean()
+
+
+def psnr_loss(fake: Tensor, hr: Tensor) -> Tensor:
+    """By how many dB the crops' PSNR falls short of PERFECT's 56 dB, on average; at least 0. Float NCHW in [-1, 1].
+
+    Of mse_loss a few crops of grass and foliage, which nobody can restore, are most; here each crop counts alike.
+    """
+    errors = (fake - hr).square().mean(dim=(1, 2, 3))
+    return 10 * (errors / PERFECT + 1).log10().mean()
 
 
 def grid_loss(fake: Tensor, hr: Tensor) -> Tensor:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from sr_train.config import StageConfig, TrainConfig
+from sr_train.config import Optimizer, StageConfig, TrainConfig
 from sr_train.discriminator import Discriminator
 from sr_train.errors import UsageError
 from sr_train.generator import Generator, GeneratorConfig
 from sr_train.initial import initialise
 from sr_train.losses import VggFeatures
+from sr_train.muon import Muon
 from sr_train.parallel import share_batch_norm
 from sr_train.steps import Network, Numerics, Player
 
@@ -80,9 +81,12 @@ def new_training(
     if start is None:
         initialise(generator, config.model.initialisation)
     average = copy.deepcopy(generator).to(numerics.device).eval().requires_grad_(False) if config.ema else None
-    rate = stage_config(config, stage).learning_rate
-    player = _player(generator, rate, numerics)
-    opponent = _player(Discriminator(config.model.discriminator_channels), rate, numerics) if stage == SRGAN else None
+    table = stage_config(config, stage)
+    player = _player(generator, table.optimizer, table.learning_rate, numerics)
+    opponent: Player[Discriminator] | None = None
+    if stage == SRGAN:
+        discriminator = Discriminator(config.model.discriminator_channels)
+        opponent = _player(discriminator, Optimizer.ADAM, table.learning_rate, numerics)
     if vgg is not None:
         vgg = _placed(vgg, numerics)
     if config.machine.compile:
@@ -94,10 +98,11 @@ def new_training(
     return training
 
 
-def _player(network: Network, rate: float, numerics: Numerics) -> Player[Network]:
+def _player(network: Network, optimizer: Optimizer, rate: float, numerics: Numerics) -> Player[Network]:
     share_batch_norm(network, numerics.group)
     network = _placed(network, numerics).train()
-    return Player(network, torch.optim.Adam(network.parameters(), rate, ADAM_BETAS), numerics.scaler())
+    make = Muon if optimizer is Optimizer.MUON else torch.optim.Adam
+    return Player(network, make(network.parameters(), rate, ADAM_BETAS), numerics.scaler())
 
 
 def _placed(network: Network, numerics: Numerics) -> Network:

@@ -53,6 +53,7 @@ def test_any_key_can_be_changed() -> None:
         ("gan.batch=many", "must be a whole number"),
         ("gan.batch=0", "at least 1"),
         ("data.crop=50", "multiple of 4"),
+        ("data.least_detail=-1", "data.least_detail is -1.0"),
         ("gan.accumulate=3", "a divisor of gan.batch"),
         ("gan.vgg_weight=-1", "gan.vgg_weight is -1.0, but must be a finite number, at least 0"),
         ("gan.gan_weight=inf", "gan.gan_weight is inf"),

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from sr_train.config import DataConfig
-from sr_train.data import Batches, CropSource, batch_items, open_pairs, open_pictures, split
+from sr_train.data import Batches, CropSource, batch_items, detail, open_pairs, open_pictures, split
 from sr_train.degrade import Degradation, shrink
 from sr_train.errors import DataError
 from sr_train.pack import open_pack, write_pack
@@ -50,6 +50,37 @@ def test_flips_and_turns_keep_lr_and_hr_together(photos: Path) -> None:
     for epoch in range(16):
         lr, hr = source.crop(epoch, 0)
         assert np.abs(shrink(np.ascontiguousarray(hr), 4)[2:-2, 2:-2].astype(int) - lr[2:-2, 2:-2]).max() <= 1
+
+
+def _half_sky(folder: Path) -> CropSource:
+    """One photo: flat above, lively below."""
+    Image.fromarray(np.concatenate([np.full((320, 64, 3), 200, np.uint8), picture(64, 64, 0)])).save(folder / "0.png")
+    return CropSource(open_folder([folder], 32, 1, not_skipped), None, PLAIN, 4, seed=3)
+
+
+def test_crops_with_too_little_detail_are_drawn_anew(tmp_path: Path) -> None:
+    source = _half_sky(tmp_path)
+    least = detail(picture(64, 64, 0)) / 2
+    found = {
+        limit: [
+            detail(replace(source, config=replace(PLAIN, least_detail=limit)).crop(epoch, 0)[1]) for epoch in range(40)
+        ]
+        for limit in (0.0, least)
+    }
+    flat = {limit: sum(value < least for value in values) for limit, values in found.items()}
+    assert flat[0.0] > 25 and flat[least] < flat[0.0] / 2
+
+
+def test_photo_without_detail_is_trained_on_all_the_same(tmp_path: Path) -> None:
+    source = _half_sky(tmp_path)
+    assert replace(source, config=replace(PLAIN, least_detail=1e6)).crop(0, 0)[1].shape == (32, 32, 3)
+
+
+def test_detail_is_the_mean_step_between_neighbours() -> None:
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    assert detail(pixels) == 0
+    pixels[:, ::2, 1] = 10  # every step across is 10, every one down 0
+    assert detail(pixels) == 5
 
 
 def test_epoch_shows_every_picture_and_next_one_another_order() -> None:

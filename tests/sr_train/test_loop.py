@@ -15,7 +15,7 @@ import torch
 from sr_train import loop, steps
 from sr_train.atomic_file import is_partial
 from sr_train.checkpoint import load_checkpoint
-from sr_train.config import TrainConfig
+from sr_train.config import Optimizer, TrainConfig
 from sr_train.errors import Diverged, Interrupted, OutOfMemory, ResumeError, SaveFailed, TrainingError
 from sr_train.evaluate import Figures, upscaler
 from sr_train.parallel import Group
@@ -130,6 +130,15 @@ def test_resume_restores_the_scaler_of_fp16(tiny: TrainConfig, photos: Path, tmp
     assert load_state(tmp_path / "broken/srgan/state.pt")["generator_scaler"]["_growth_tracker"] >= 0
     _run(config, photos, tmp_path / "broken", vgg_file, SRGAN)
     _same(tmp_path / "whole/srgan/state.pt", tmp_path / "broken/srgan/state.pt")
+
+
+def test_resume_restores_muon(tiny: TrainConfig, photos: Path, tmp_path: Path) -> None:
+    config = replace(tiny, resnet=replace(tiny.resnet, optimizer=Optimizer.MUON))
+    _run(config, photos, tmp_path / "whole", None, SRRESNET)
+    with pytest.raises(Interrupted):
+        _run(config, photos, tmp_path / "broken", None, SRRESNET, Listener(2, _send_interrupt))
+    _run(config, photos, tmp_path / "broken", None, SRRESNET)
+    _same(tmp_path / "whole/srresnet/state.pt", tmp_path / "broken/srresnet/state.pt")
 
 
 def _send_interrupt() -> None:

@@ -22,6 +22,7 @@ from sr_train.losses import (
     generator_loss,
     grid_loss,
     load_vgg,
+    psnr_loss,
     shifted,
 )
 
@@ -73,6 +74,23 @@ def test_shifts_show_vgg_every_phase_of_a_four_times_generator() -> None:
     assert {y for y, _ in starts[:4]} == {x for _, x in starts[:4]} == {0, 1, 2, 3}
     assert len(set(starts)) == 16
     assert (windows[5, 1] == grid[5, 1, starts[5][0] :][:20, starts[5][1] :][:, :16]).all()
+
+
+def test_psnr_loss_is_what_is_missing_to_56_db() -> None:
+    hr = torch.zeros(2, 3, 4, 4)
+    fake = hr.clone()
+    assert psnr_loss(fake, hr) == 0
+    fake[0] += 0.02  # 10 log10(4 / 0.0004) = 40 dB
+    assert psnr_loss(fake, hr).item() == pytest.approx((56.02 - 40 + 0.11) / 2, abs=0.02)
+
+
+def test_psnr_loss_lets_a_hard_crop_count_no_more_than_an_easy_one() -> None:
+    hr = torch.zeros(2, 1, 4, 4)
+    fake = torch.stack([torch.full((1, 4, 4), 0.5), torch.full((1, 4, 4), 0.05)]).requires_grad_()
+    psnr_loss(fake, hr).backward()  # type: ignore[no-untyped-call] # of torch
+    assert fake.grad is not None
+    moved = fake.grad * fake.detach()  # by how much the loss falls when the error of each is scaled down
+    assert moved[0].sum().item() == pytest.approx(moved[1].sum().item(), rel=0.01)
 
 
 def test_grid_loss_sees_grids_and_shifts_of_colour_only() -> None:
