@@ -16,10 +16,8 @@ demo: $(VENV)/installed
 	$(BIN)/sr-batch samples
 	@echo "look at the pictures in $(CURDIR)/samples_x4, beside the originals in $(CURDIR)/samples"
 
-# Two processes: in one, the first test of training that sends itself SIGTERM died of a segmentation fault after all others.
 test: $(VENV)/installed-dev types lint
-	$(PYTEST) --ignore=tests/sr_train
-	$(PYTEST) tests/sr_train
+	$(PYTEST)
 
 # The fast part, for every save: under a minute after the first run.
 check: $(VENV)/installed-dev types lint

@@ -149,7 +149,9 @@ def _openvino() -> list[Finding]:
         return [Finding("OpenVINO", "", "pip install openvino")]
     import openvino
 
-    core = openvino.Core()
+    from sr_export.engines.openvino_engine import openvino_core
+
+    core = openvino_core()
     capabilities = ", ".join(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
     devices = ", ".join(core.available_devices)
     return [Finding("OpenVINO", f"{openvino.get_version().split('-')[0]} on {devices}; CPU computes in {capabilities}")]

@@ -70,6 +70,7 @@ class LossRecipe:
 
 PAPER = LossRecipe()
 PERFECT = 1e-5  # mean squared error in [-1, 1] that counts as none: 56 dB
+GRID_CELLS = 6  # of PHASES pixels a side: a window in which a grid is looked for
 PHASES = 4  # pixels after which the pattern of a generator of scale 4 repeats
 
 
@@ -168,13 +169,16 @@ def psnr_loss(fake: Tensor, hr: Tensor) -> Tensor:
 def grid_loss(fake: Tensor, hr: Tensor) -> Tensor:
     """How much of the error is a grid or a shift of colour: the part of it that repeats every `PHASES` pixels.
 
-    Both NCHW, sides multiples of PHASES. mean over images, channels and the 4 x 4 positions in a cell of e², e the mean
-    error of all pixels at that position. A generator that enlarges by pixel shuffle can add such a pattern everywhere;
-    it is small beside the error of the texture, so mse_loss hardly sees it, but eyes do.
+    Both NCHW, sides multiples of PHASES. The mean of e² over images, channels, windows of GRID_CELLS x GRID_CELLS cells
+    that overlap by half, and the 4 x 4 positions in a cell; e is the mean error of a window's pixels at that position.
+    A generator that enlarges by pixel shuffle can add such a pattern, everywhere or along edges; it is small beside the
+    error of the texture, so mse_loss hardly sees it, but eyes do.
     """
-    count, channels, height, width = hr.shape
-    cells = (fake.float() - hr.float()).reshape(count, channels, height // PHASES, PHASES, width // PHASES, PHASES)
-    return cells.mean(dim=(2, 4)).square().mean()
+    phases = functional.pixel_unshuffle(
+        fake.float() - hr.float(), PHASES
+    )  # [n, channels · 16, cells down, cells across]
+    window = [min(GRID_CELLS, side) for side in phases.shape[-2:]]
+    return functional.avg_pool2d(phases, window, [-(-side // 2) for side in window]).square().mean()
 
 
 def shifted(images: Tensor) -> Tensor:

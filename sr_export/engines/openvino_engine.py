@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Generator, Iterable
+from functools import cache
 from types import TracebackType
 from typing import Self
 
@@ -15,16 +16,27 @@ from sr_export.engines.base import EngineName, Pixels, Precision, Traits, Watch
 from sr_export.errors import EngineFailed, EngineUnavailable
 from sr_export.model import Prepared
 
-__all__ = ["OpenVinoEngine", "computes_in_bf16"]
+__all__ = ["OpenVinoEngine", "computes_in_bf16", "openvino_core"]
 
 HINTS = {Precision.FP32: "f32", Precision.BF16: "bf16"}  # INT8: the file's own, the rest as fast as this CPU can
 IN_FLIGHT = 2  # requests: while one computes, the next waits in the queue and the last is stitched
 BEST_TILE = 352  # LR pixels, measured: benchmarks/README.md
 
 
+@cache
+def openvino_core() -> openvino.Core:
+    """The one of this process, which lives as long as it does.
+
+    A Core gives the thread that loads its CPU plugin a signal stack, and puts the one before back in its end. When two
+    end in the order in which they began, the thread is left with a stack that is no more, and the next signal, a
+    Ctrl-C say, ends the process by a segmentation fault (seen with OpenVINO 2026.4).
+    """
+    return openvino.Core()
+
+
 def computes_in_bf16() -> bool:
     """Whether this CPU multiplies in bfloat16 (AVX512_BF16 or AMX), by OpenVINO's own account."""
-    capabilities: list[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities: list[str] = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "BF16" in capabilities
 
 
@@ -47,7 +59,7 @@ class OpenVinoEngine:
             "ENABLE_CPU_PINNING": False,  # decoding and encoding share these cores
         }
         try:
-            core = openvino.Core()
+            core = openvino_core()
             compiled = core.compile_model(core.read_model(prepared.onnx_path), "CPU", options)
             self._requests = [compiled.create_infer_request() for _ in range(IN_FLIGHT)]
         except RuntimeError as error:

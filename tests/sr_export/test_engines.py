@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import subprocess
 import sys
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
@@ -42,6 +43,31 @@ def test_batches_of_many_shapes_come_back_in_order_and_equal_torch(name: EngineN
     for batch, result in zip(batches, results, strict=True):
         expected = module(torch.from_numpy(batch)).numpy()
         assert compare(result, expected).max_levels <= 1
+
+
+OPEN_CLOSE_INTERRUPT = """
+import os, signal, sys
+from pathlib import Path
+from sr_export.engines import Precision, open_engine
+from sr_export.model import find_model, prepare
+
+model = prepare(find_model(Path(sys.argv[1])))
+engines = [open_engine(model, sys.argv[2], Precision.FP32, threads=1) for _ in range(2)]
+for engine in engines:
+    engine.close()
+del engine, engines
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("name", CPU_ENGINES)
+def test_ctrl_c_after_two_engines_were_closed_is_one(name: EngineName, tiny_checkpoint: Path) -> None:
+    """OpenVINO left a signal stack behind that was no more: a segmentation fault."""
+    done = subprocess.run([sys.executable, "-c", OPEN_CLOSE_INTERRUPT, str(tiny_checkpoint), name], capture_output=True)
+    assert done.returncode == 130, done.stderr.decode()
 
 
 @pytest.mark.parametrize("name", CPU_ENGINES)

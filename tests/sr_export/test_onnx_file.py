@@ -7,13 +7,13 @@ from typing import get_args
 import numpy as np
 import onnx
 import onnxruntime
-import openvino
 import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from sr_export.deploy import PixelDoor, deploy
+from sr_export.engines.openvino_engine import openvino_core
 from sr_export.model import find_model, write_onnx
 from sr_export.onnx_file import Door, OnnxFacts, add_deep_door, add_pixel_door, export_onnx, read_facts
 from sr_train.checkpoint import load_checkpoint
@@ -40,7 +40,7 @@ def exported(deployed: PixelDoor, tmp_path_factory: pytest.TempPathFactory) -> d
 
 
 def _run_openvino(path: Path, batch: NDArray[np.generic]) -> NDArray[np.generic]:
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     result: NDArray[np.generic] = compiled(batch)[0]
     return result
 
