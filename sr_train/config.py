@@ -50,7 +50,6 @@ class PixelLoss(StrEnum):
 
     MSE = "mse"
     L1 = "l1"
-    PSNR = "psnr"  # minus the mean of the crops' PSNR: a hard crop counts no more than an easy one
 
 
 class Optimizer(StrEnum):

@@ -4,7 +4,6 @@
     mse_loss        mean over all values of (G - HR)², both in [-1, 1]
     vgg_loss        mean over all values of (φ(G) - φ(HR))², φ one activation of VGG19
     g_gan_loss      -log D(G), the mean over the batch
-    psnr_loss       no part of the paper's, for stage 1: see there
     grid_loss       no part of the paper's, weight 0 unless asked for: see there
     d_loss          -log D(HR) - log(1 - D(G)), the mean over the batch
 
@@ -38,7 +37,6 @@ __all__ = [
     "generator_loss",
     "grid_loss",
     "load_vgg",
-    "psnr_loss",
     "shifted",
 ]
 
@@ -69,7 +67,6 @@ class LossRecipe:
 
 
 PAPER = LossRecipe()
-PERFECT = 1e-5  # mean squared error in [-1, 1] that counts as none: 56 dB
 GRID_CELLS = 6  # of PHASES pixels a side: a window in which a grid is looked for
 PHASES = 4  # pixels after which the pattern of a generator of scale 4 repeats
 
@@ -157,15 +154,6 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return functional.softplus(-real_logits.float()).mean() + functional.softplus(fake_logits.float()).mean()
 
 
-def psnr_loss(fake: Tensor, hr: Tensor) -> Tensor:
-    """By how many dB the crops' PSNR falls short of PERFECT's 56 dB, on average; at least 0. Float NCHW in [-1, 1].
-
-    Of mse_loss a few crops of grass and foliage, which nobody can restore, are most; here each crop counts alike.
-    """
-    errors = (fake - hr).square().mean(dim=(1, 2, 3))
-    return 10 * (errors / PERFECT + 1).log10().mean()
-
-
 def grid_loss(fake: Tensor, hr: Tensor) -> Tensor:
     """How much of the error is a grid or a shift of colour: the part of it that repeats every `PHASES` pixels.
 
@@ -178,7 +166,8 @@ def grid_loss(fake: Tensor, hr: Tensor) -> Tensor:
         fake.float() - hr.float(), PHASES
     )  # [n, channels · 16, cells down, cells across]
     window = [min(GRID_CELLS, side) for side in phases.shape[-2:]]
-    return functional.avg_pool2d(phases, window, [-(-side // 2) for side in window]).square().mean()
+    step = [-(-side // 2) for side in window]
+    return functional.avg_pool2d(phases, window, step, ceil_mode=True).square().mean()
 
 
 def shifted(images: Tensor) -> Tensor:

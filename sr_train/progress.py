@@ -16,7 +16,7 @@ from sr_train.evaluate import Figures
 __all__ = ["PlainWatcher", "RichWatcher", "printable", "silent", "watcher"]
 
 PLAIN_INTERVAL_SECONDS = 30.0
-LOSSES = ("mse_loss", "l1_loss", "psnr_loss", "vgg_loss", "g_gan_loss", "d_loss", "d_real", "d_fake")
+LOSSES = ("mse_loss", "l1_loss", "vgg_loss", "g_gan_loss", "d_loss", "d_real", "d_fake")
 
 
 def printable(text: object) -> str:

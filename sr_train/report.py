@@ -25,7 +25,7 @@ from sr_train.training import SRGAN, SRRESNET
 __all__ = ["write_report"]
 
 CURVES = (  # title, columns, whether the axis is logarithmic
-    ("Losses of the generator", ("mse_loss", "l1_loss", "psnr_loss", "vgg_loss", "g_gan_loss"), True),
+    ("Losses of the generator", ("mse_loss", "l1_loss", "vgg_loss", "g_gan_loss"), True),
     ("Discriminator: belief that a picture is real", ("d_real", "d_fake"), False),
     ("PSNR-Y, dB", ("psnr_y",), False),
     ("SSIM-Y", ("ssim_y",), False),

@@ -6,7 +6,7 @@ has read yet: reading one waits for the GPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -19,7 +19,7 @@ from sr_train.config import PixelLoss, Precision
 from sr_train.data import Batch
 from sr_train.discriminator import Discriminator
 from sr_train.generator import Generator
-from sr_train.losses import PAPER, LossRecipe, VggFeatures, discriminator_loss, generator_loss, psnr_loss
+from sr_train.losses import PAPER, LossRecipe, VggFeatures, discriminator_loss, generator_loss
 from sr_train.parallel import Group, average_gradients
 from sr_train.pixels import hr_to_tensor, lr_to_tensor
 
@@ -27,11 +27,6 @@ __all__ = ["Numerics", "Player", "gan_step", "resnet_step", "to_parts"]
 
 Network = TypeVar("Network", bound=nn.Module)
 
-PIXEL_LOSSES: Mapping[PixelLoss, Callable[[Tensor, Tensor], Tensor]] = {
-    PixelLoss.MSE: functional.mse_loss,
-    PixelLoss.L1: functional.l1_loss,
-    PixelLoss.PSNR: psnr_loss,
-}
 AUTOCAST = {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
 
 
@@ -88,8 +83,8 @@ def to_parts(batch: Batch, count: int, numerics: Numerics) -> list[tuple[Tensor,
 def resnet_step(
     generator: Player[Generator], parts: Sequence[tuple[Tensor, Tensor]], pixel_loss: PixelLoss, numerics: Numerics
 ) -> Mapping[str, Tensor]:
-    """Stage 1: G(LR) towards HR by `mse_loss`, `l1_loss` or `psnr_loss`, whose mean over the parts is returned."""
-    distance = PIXEL_LOSSES[pixel_loss]
+    """Stage 1: G(LR) towards HR by `mse_loss` or `l1_loss`, whose mean over the parts is returned."""
+    distance = functional.mse_loss if pixel_loss is PixelLoss.MSE else functional.l1_loss
     losses: list[Tensor] = []
     generator.optimizer.zero_grad(set_to_none=True)
     for lr, hr in parts:
