@@ -160,6 +160,7 @@ class GanConfig(StageConfig):
     vgg_weight: float = LossRecipe.vgg_weight  # of vgg_loss, beside mse_loss
     gan_weight: float = LossRecipe.gan_weight  # of g_gan_loss
     grid_weight: float = LossRecipe.grid_weight  # of grid_loss, against grids and shifts of colour
+    frozen_upsampling: bool = False  # all behind the body stays as stage 1 left it, and learns no grid
     vgg_shifts: bool = False  # VGG19 sees each crop at another offset, so that its max-pools teach no grid
 
     @property

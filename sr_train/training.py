@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from sr_train.config import Optimizer, StageConfig, TrainConfig
+from sr_train.config import GanConfig, Optimizer, StageConfig, TrainConfig
 from sr_train.discriminator import Discriminator
 from sr_train.errors import UsageError
 from sr_train.generator import Generator, GeneratorConfig
@@ -82,6 +82,9 @@ def new_training(
         initialise(generator, config.model.initialisation)
     average = copy.deepcopy(generator).to(numerics.device).eval().requires_grad_(False) if config.ema else None
     table = stage_config(config, stage)
+    if isinstance(table, GanConfig) and table.frozen_upsampling:
+        generator.upsample.requires_grad_(False)
+        generator.tail.requires_grad_(False)
     player = _player(generator, table.optimizer, table.learning_rate, numerics)
     opponent: Player[Discriminator] | None = None
     if stage == SRGAN:
@@ -102,7 +105,8 @@ def _player(network: Network, optimizer: Optimizer, rate: float, numerics: Numer
     share_batch_norm(network, numerics.group)
     network = _placed(network, numerics).train()
     make = Muon if optimizer is Optimizer.MUON else torch.optim.Adam
-    return Player(network, make(network.parameters(), rate, ADAM_BETAS), numerics.scaler())
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return Player(network, make(trained, rate, ADAM_BETAS), numerics.scaler())
 
 
 def _placed(network: Network, numerics: Numerics) -> Network:

@@ -70,6 +70,12 @@ def test_the_command_listens_to_signals_before_it_imports_anything_large() -> No
     assert {"numpy", "PIL", "cv2"}.isdisjoint(result.stdout.split())
 
 
+def test_a_wheel_stays_below_25_mb() -> None:
+    """Of its files as they are, which it packs."""
+    files = [path for package in LINE for path in (ROOT / package).rglob("*") if path.is_file()]
+    assert 3e6 < sum(path.stat().st_size for path in files if path.suffix != ".pyc") < 25e6
+
+
 @pytest.mark.parametrize("package", LINE)
 def test_only_the_command_lines_print_or_end_the_process(package: str) -> None:
     for path in (ROOT / package).rglob("*.py"):

@@ -176,3 +176,14 @@ def test_frozen_statistics_train_the_network_that_is_used(tiny: TrainConfig, vgg
     assert kept is frozen
     assert (values["mse_loss"].item() == pytest.approx(used.item(), rel=1e-5)) is frozen
     assert training.discriminator.network.training
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_upsampling_stays_as_stage_one_left_it(tiny: TrainConfig, vgg_file: Path, frozen: bool) -> None:
+    training = _gan(replace(tiny, gan=replace(tiny.gan, frozen_upsampling=frozen)), vgg_file)
+    assert training.discriminator and training.vgg
+    before = copy.deepcopy(training.generator.network.state_dict())
+    gan_step(training.generator, training.discriminator, training.vgg, to_parts(_batch(), 1, CPU), CPU)
+    after = training.generator.network.state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"head", "body", "fuse"} | (set() if frozen else {"upsample", "tail"})
