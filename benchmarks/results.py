@@ -45,6 +45,13 @@ CROPS = {  # HR pixels: where there is something to see
     "mountains": Crop(56, 180, 112),
     "rocket": Crop(144, 92, 112),
 }
+FAILURES = {  # HR pixels: what a quarter of the size has lost for good
+    "astronaut": ("Writing a few pixels high becomes shapes that look like writing", Crop(204, 68, 80)),
+    "rocket": (
+        "Struts thinner than a pixel of the input run together, or are drawn where there is none",
+        Crop(96, 0, 80),
+    ),
+}
 SAMPLES = "samples"
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 STRENGTH_SAMPLE = "cat"
@@ -104,7 +111,10 @@ def make_results(models: Sequence[Model], options: Options) -> None:
     for image in samples:
         columns = [("LR", image.lr), ("bicubic", bicubic(4)(image.lr))]
         columns += [(_title(name), upscaler(g, torch.device("cpu"))(image.lr)) for name, g in generators.items()]
-        write_strip(images / f"{image.name}.png", CROPS[image.name], [*columns, ("HR", image.hr)])
+        columns.append(("HR", image.hr))
+        write_strip(images / f"{image.name}.png", CROPS[image.name], columns)
+        if image.name in FAILURES:
+            write_strip(images / f"failure_{image.name}.png", FAILURES[image.name][1], columns)
     if {BASE, TOP} <= generators.keys():
         _write_strengths(images / "strength.png", generators[BASE], generators[TOP], samples)
     if options.run:
@@ -186,6 +196,11 @@ def _page(models: Sequence[Model], samples: Sequence[TestImage], rows: Sequence[
     if (images / "strength.png").is_file() and TOP in {model.name for model in models}:
         parts += ["## Strength\n", "`--strength`, from `srresnet` (0) to `srgan` (1):\n"]
         parts.append("![strengths 0, 0.25, 0.5, 0.75 and 1](images/results/strength.png)\n")
+    parts += ["## Known failures\n"]
+    parts += [
+        f"{what}:\n\n![{name}: LR, bicubic, the models, HR](images/results/failure_{name}.png)\n"
+        for name, (what, _) in FAILURES.items()
+    ]
     parts += ["## On the test sets\n", *_test_sets([row for row in rows if row["set"] != SAMPLES])]
     if (images / "curves.png").is_file():
         parts += [

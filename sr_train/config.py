@@ -161,12 +161,15 @@ class GanConfig(StageConfig):
     gan_weight: float = LossRecipe.gan_weight  # of g_gan_loss
     grid_weight: float = LossRecipe.grid_weight  # of grid_loss, against grids and shifts of colour
     frozen_upsampling: bool = False  # all behind the body stays as stage 1 left it, and learns no grid
+    shift_weight: float = (
+        LossRecipe.shift_weight
+    )  # of shift_loss, against what is tied to the LR grid; doubles G's work
     vgg_shifts: bool = False  # VGG19 sees each crop at another offset, so that its max-pools teach no grid
 
     @property
     def loss(self) -> LossRecipe:
         """How the generator's loss is made."""
-        return LossRecipe(self.vgg_weight, self.gan_weight, self.vgg_shifts, self.grid_weight)
+        return LossRecipe(self.vgg_weight, self.gan_weight, self.vgg_shifts, self.grid_weight, self.shift_weight)
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,7 @@ class TrainConfig:
         _require(self.machine.loader_threads >= 1, "machine.loader_threads", self.machine.loader_threads, "at least 1")
         for name, stage in (("resnet", self.resnet), ("gan", self.gan)):
             _check_stage(name, stage)
-        for key in ("vgg_weight", "gan_weight", "grid_weight"):
+        for key in ("vgg_weight", "gan_weight", "grid_weight", "shift_weight"):
             weight = getattr(self.gan, key)
             _require(0 <= weight < math.inf, f"gan.{key}", weight, "a finite number, at least 0")
 

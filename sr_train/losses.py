@@ -4,6 +4,9 @@
     mse_loss        mean over all values of (G - HR)², both in [-1, 1]
     vgg_loss        mean over all values of (φ(G) - φ(HR))², φ one activation of VGG19
     g_gan_loss      -log D(G), the mean over the batch
+    shift_loss      no part of the paper's, weight 0 unless asked for: how far two pictures of one crop differ whose LR
+                    pixels lie elsewhere. Whatever is tied to the LR grid (checkerboards, combs along edges) is in one
+                    place in the one and in another in the other; what is in the photo is not
     grid_loss       no part of the paper's, weight 0 unless asked for: see there
     d_loss          -log D(HR) - log(1 - D(G)), the mean over the batch
 
@@ -30,6 +33,7 @@ __all__ = [
     "PAPER",
     "GeneratorLoss",
     "LossRecipe",
+    "Shift",
     "VggFeatures",
     "VggLayer",
     "discriminator_loss",
@@ -64,9 +68,11 @@ class LossRecipe:
     gan_weight: float = 0.001
     vgg_shifts: bool = False  # VGG19 sees each crop at another offset: `shifted`
     grid_weight: float = 0.0  # of grid_loss
+    shift_weight: float = 0.0  # of shift_loss; 0: it is not computed
 
 
 PAPER = LossRecipe()
+SHIFT_BORDER = 8  # HR pixels that know nothing of what lies beyond the crop
 GRID_CELLS = 6  # of PHASES pixels a side: a window in which a grid is looked for
 PHASES = 4  # pixels after which the pattern of a generator of scale 4 repeats
 
@@ -168,6 +174,37 @@ def grid_loss(fake: Tensor, hr: Tensor) -> Tensor:
     window = [min(GRID_CELLS, side) for side in phases.shape[-2:]]
     step = [-(-side // 2) for side in window]
     return functional.avg_pool2d(phases, window, step, ceil_mode=True).square().mean()
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Another LR picture of nearly the same crop, whose pixels lie between those of the first: for shift_loss."""
+
+    down: int  # HR pixels, below the scale
+    across: int
+    scale: int
+
+    @staticmethod
+    def random(scale: int) -> Shift:
+        """Any but none, from torch's random numbers."""
+        place = int(torch.randint(1, scale * scale, ()))
+        return Shift(place // scale, place % scale, scale)
+
+    def lr_of(self, hr: Tensor) -> Tensor:
+        """LR in [0, 1], whole bytes, by antialiased bicubic, of HR in [-1, 1], shifted. NCHW; an LR pixel smaller."""
+        part = (self._part(hr) + 1) / 2
+        small = functional.interpolate(part, scale_factor=1 / self.scale, mode="bicubic", antialias=True)
+        return (small.clamp(0, 1) * 255).round() / 255
+
+    def loss(self, fake: Tensor, of_shifted: Tensor) -> Tensor:
+        """The mean squared difference of the two pictures that were made of one crop, away from the borders."""
+        inner = slice(SHIFT_BORDER, -SHIFT_BORDER)
+        first, second = (picture.float()[..., inner, inner] for picture in (self._part(fake), of_shifted))
+        return functional.mse_loss(first, second)
+
+    def _part(self, picture: Tensor) -> Tensor:
+        height, width = (side - self.scale for side in picture.shape[-2:])
+        return picture[..., self.down : self.down + height, self.across : self.across + width]
 
 
 def shifted(images: Tensor) -> Tensor:

@@ -40,7 +40,8 @@ SKIPPED = "skipped.txt"  # in a run's folder: files that were left out, one a li
 SHOWN = 4  # validation pictures that are written, the first ones
 COLUMNS = (
     *("step", "epoch", "seconds", "learning_rate", "steps_per_second", "wait_share"),
-    *("mse_loss", "l1_loss", "vgg_loss", "g_gan_loss", "grid_loss", "g_loss", "d_loss", "d_real", "d_fake"),
+    *("mse_loss", "l1_loss", "vgg_loss", "g_gan_loss", "grid_loss", "shift_loss"),
+    *("g_loss", "d_loss", "d_real", "d_fake"),
     *("psnr_y", "ssim_y", "psnr_rgb", "lpips"),
 )
 

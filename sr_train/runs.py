@@ -147,6 +147,7 @@ def _describe(config: TrainConfig, stage: str) -> Mapping[str, str]:
 def _generator_loss(gan: GanConfig) -> str:
     shifts = " at shifting offsets" if gan.vgg_shifts else ""
     grid = f" + {gan.grid_weight:g} * grid_loss" if gan.grid_weight else ""
+    grid += f" + {gan.shift_weight:g} * shift_loss" if gan.shift_weight else ""
     return f"mse_loss + {gan.vgg_weight:g} * {gan.vgg_layer}{shifts} + {gan.gan_weight:g} * g_gan_loss{grid}"
 
 

@@ -19,7 +19,7 @@ from sr_train.config import PixelLoss, Precision
 from sr_train.data import Batch
 from sr_train.discriminator import Discriminator
 from sr_train.generator import Generator
-from sr_train.losses import PAPER, LossRecipe, VggFeatures, discriminator_loss, generator_loss
+from sr_train.losses import PAPER, LossRecipe, Shift, VggFeatures, discriminator_loss, generator_loss
 from sr_train.parallel import Group, average_gradients
 from sr_train.pixels import hr_to_tensor, lr_to_tensor
 
@@ -108,6 +108,7 @@ def gan_step(
     """Stage 2: the discriminator's turn, then the generator's. Returns the means over the parts of
 
     mse_loss, vgg_loss, g_gan_loss, grid_loss   the terms of the generator's loss, unweighted
+    shift_loss                       another, where the recipe asks for it
     g_loss, d_loss                   what each of the two minimised
     d_real, d_fake                   the discriminator's mean belief that real and generated pictures are real
     """
@@ -127,14 +128,25 @@ def gan_step(
 
     generator.optimizer.zero_grad(set_to_none=True)
     discriminator.network.requires_grad_(False)
-    for (_, hr), fake in zip(parts, fakes, strict=True):
+    for (lr, hr), fake in zip(parts, fakes, strict=True):
         with numerics.autocast():
             loss = generator_loss(fake, hr, discriminator.network(fake), vgg, recipe)
-        generator.scaler.scale(loss.total / len(parts)).backward()  # type: ignore[no-untyped-call] # of torch
         terms = dict(zip(("g_loss", "mse_loss", "vgg_loss", "g_gan_loss", "grid_loss"), loss, strict=True))
+        if recipe.shift_weight:
+            terms["shift_loss"] = _shift_loss(generator.network, lr, hr, fake, numerics)
+            terms["g_loss"] = terms["g_loss"] + recipe.shift_weight * terms["shift_loss"]
+        generator.scaler.scale(terms["g_loss"] / len(parts)).backward()  # type: ignore[no-untyped-call] # of torch
         seen.append({name: term.detach() for name, term in terms.items()})
     discriminator.network.requires_grad_(True)
     generator.update(numerics.group)
 
     names = dict.fromkeys(name for part in seen for name in part)
     return {name: torch.stack([part[name] for part in seen if name in part]).mean() for name in names}
+
+
+def _shift_loss(network: Generator, lr: Tensor, hr: Tensor, fake: Tensor, numerics: Numerics) -> Tensor:
+    """How far `fake`, made of `lr`, differs from what is made of LR pixels that lie between those."""
+    shift = Shift.random(hr.shape[-1] // lr.shape[-1])
+    with numerics.autocast():
+        of_shifted = network(numerics.place(shift.lr_of(hr)))
+    return shift.loss(fake, of_shifted)

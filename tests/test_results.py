@@ -55,7 +55,7 @@ def test_page_and_card_follow_the_checkpoint(results: ModuleType, tmp_path: Path
         return (tmp_path / "docs/results.md").read_text(), (tmp_path / "cards/mine.md").read_text()
 
     page, card = make("--sets", str(tmp_path / "Set1/HR"))
-    assert len(_pictures(page)) == 5 and all((tmp_path / "docs" / name).is_file() for name in _pictures(page))
+    assert len(_pictures(page)) == 7 and all((tmp_path / "docs" / name).is_file() for name in _pictures(page))
     assert "**Set1/HR**, 1 pictures" in page and page.count("| mine | ") == 2
     assert card.startswith("# mine\n<!-- figures -->\n    sr-train eval") and card.endswith(
         "<!-- end of figures -->\nend\n"

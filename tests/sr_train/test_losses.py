@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from sr_train.degrade import shrink
 from sr_train.errors import WeightsError
 from sr_train.losses import (
     IMAGENET_DEVIATION,
     IMAGENET_MEAN,
     LossRecipe,
+    Shift,
     VggFeatures,
     VggLayer,
     discriminator_loss,
@@ -24,6 +27,8 @@ from sr_train.losses import (
     load_vgg,
     shifted,
 )
+from sr_train.pixels import hr_to_tensor
+from tests.sr_train.conftest import picture
 
 
 def test_gan_loss_is_minus_log_of_the_discriminators_belief() -> None:
@@ -92,6 +97,34 @@ def test_grid_loss_sees_a_grid_that_turns_round_on_the_way() -> None:
     stripes = torch.tensor([0.2, 0.0, -0.2, 0.0]).repeat(12)
     turned = torch.cat([stripes, -stripes]).expand_as(hr)
     assert 0.01 < grid_loss(hr + turned, hr).item() < 0.02
+
+
+@pytest.mark.parametrize(("down", "across"), [(0, 1), (3, 0), (2, 3)])
+def test_shift_takes_the_lr_picture_that_begins_later(down: int, across: int) -> None:
+    pixels = picture(64, 48, 1)
+    lr = Shift(down, across, 4).lr_of(hr_to_tensor(torch.from_numpy(pixels)[None]))
+    wanted = shrink(np.ascontiguousarray(pixels[down : down + 60, across : across + 44]), 4)
+    levels = (lr[0].permute(1, 2, 0) * 255).round().numpy()
+    assert levels.shape == wanted.shape and np.abs(levels - wanted).max() <= 1
+
+
+def test_shift_loss_sees_what_is_tied_to_the_lr_grid_only() -> None:
+    torch.manual_seed(0)
+    hr = torch.rand(2, 3, 48, 64) * 2 - 1
+    grid = torch.tensor([0.1, -0.1, 0.0, 0.0]).repeat(16)
+    for across in (1, 2, 3):
+        shift = Shift(2, across, 4)
+        later = hr[..., 2:46, across : across + 60]
+        assert shift.loss(hr, later).item() == 0
+        assert shift.loss(hr + grid, later + grid[:60]).item() > 0.01
+
+
+def test_shifts_are_all_but_none_and_follow_torchs_seed() -> None:
+    torch.manual_seed(1)
+    found = [Shift.random(4) for _ in range(300)]
+    assert {(each.down, each.across) for each in found} == {(y, x) for y in range(4) for x in range(4)} - {(0, 0)}
+    torch.manual_seed(1)
+    assert Shift.random(4) == found[0]
 
 
 def test_shifted_loss_takes_the_same_window_of_both_pictures() -> None:

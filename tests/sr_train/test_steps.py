@@ -187,3 +187,20 @@ def test_frozen_upsampling_stays_as_stage_one_left_it(tiny: TrainConfig, vgg_fil
     after = training.generator.network.state_dict()
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"head", "body", "fuse"} | (set() if frozen else {"upsample", "tail"})
+
+
+def test_shift_loss_counts_with_its_weight_and_trains(tiny: TrainConfig, vgg_file: Path) -> None:
+    found = []
+    for weight in (0.0, 10.0):
+        training = _gan(replace(tiny, gan=replace(tiny.gan, shift_weight=weight)), vgg_file)
+        assert training.discriminator and training.vgg
+        torch.manual_seed(2)
+        opponents = training.generator, training.discriminator
+        recipe = training.config.gan.loss
+        values = gan_step(*opponents, training.vgg, to_parts(_batch(), 1, CPU), CPU, recipe)
+        found.append((values, training.generator.network.state_dict()))
+    (without, one), (with_it, other) = found
+    assert "shift_loss" not in without and with_it["shift_loss"].item() > 0
+    added = with_it["g_loss"].item() - without["g_loss"].item()
+    assert added == pytest.approx(10 * with_it["shift_loss"].item(), rel=1e-3)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
