@@ -46,9 +46,12 @@ CROPS = {  # HR pixels: where there is something to see
     "rocket": Crop(144, 92, 112),
 }
 FAILURES = {  # HR pixels: what a quarter of the size has lost for good
-    "astronaut": ("Writing a few pixels high becomes shapes that look like writing", Crop(204, 68, 80)),
+    "astronaut": (
+        "Writing of a pixel or two a letter is gone, and small symbols become blurred strokes",
+        Crop(204, 68, 80),
+    ),
     "rocket": (
-        "Struts thinner than a pixel of the input run together, or are drawn where there is none",
+        "Struts thinner than a pixel of the input run together to blots",
         Crop(96, 0, 80),
     ),
 }
