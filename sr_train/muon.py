@@ -20,13 +20,13 @@ MOMENTUM = 0.95
 ADAM_RMS = 0.2  # of Adam's usual step, as a share of its learning rate
 ITERATIONS = 5
 QUINTIC = 3.4445, -4.7750, 2.0315  # steepest at 0; singular values end between about 0.7 and 1.2
+RGB = 3
 
 
 class Muon(torch.optim.Optimizer):
-    """Convolutions that keep the number of channels by Muon; all else, up-convolutions too, by Adam.
+    """Convolutions between feature maps by Muon; those from and to RGB, and all else, by Adam.
 
-    One learning rate for both, of Adam's size. An up-convolution's channels are four pixels side by side, which agree
-    in nearly all of a gradient: what little they differ in, made as large as the rest, would be a grid.
+    One learning rate for both, of Adam's size.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float]) -> None:
@@ -34,8 +34,8 @@ class Muon(torch.optim.Optimizer):
         matrices: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
         for parameter in parameters:
-            is_square = parameter.ndim == 4 and parameter.shape[0] == parameter.shape[1]
-            (matrices if is_square else others).append(parameter)
+            is_matrix = parameter.ndim == 4 and min(parameter.shape[:2]) > RGB
+            (matrices if is_matrix else others).append(parameter)
         super().__init__([{"params": matrices}, {"params": others}], {"lr": lr})
         self._adam = torch.optim.Adam(others, lr, betas)
 
