@@ -126,7 +126,7 @@ class CropSource:
 
 
 def detail(pixels: Pixels) -> float:
-    """How far neighbours differ on average, across and down, in levels of 255: below 1 for sky, 5 and more for leaves.
+    """How far neighbours differ on average, across and down, in levels of 255.
 
     pixels: uint8 HWC RGB; its green is looked at.
     """
