@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from sr_train.curves import write_png
 from sr_train.metrics import Pixels
 from sr_train.record import read_metrics
 
 ZOOM = 2  # each pixel of a strip becomes so many a side: crops are looked at, not admired
 GAP, HEADER = 8, 26  # pixels between columns, and above them for the names
-PANELS = (  # title, columns of metrics.csv, whether the axis is logarithmic
-    ("PSNR-Y on the validation photos, dB", ("psnr_y",), False),
-    ("LPIPS-alex (lower is better)", ("lpips",), False),
-    ("Losses of the generator", ("mse_loss", "vgg_loss", "g_gan_loss"), True),
-)
 
 
 @dataclass(frozen=True)
@@ -56,30 +51,13 @@ def write_strip(path: Path, crop: Crop, columns: Sequence[tuple[str, Pixels]]) -
 
 
 def write_curves(path: Path, runs: Sequence[Path]) -> None:
-    """A PNG of the runs' metrics over the optimiser steps: a row for each stage that they hold. Needs matplotlib."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """A PNG of the runs' metrics over the optimiser steps: a row for each stage that they hold. Needs matplotlib.
 
-    places = [(run, stage) for run in runs for stage in ("srresnet", "srgan")]
-    stages = [(run, stage) for run, stage in places if (run / stage / "metrics.csv").is_file()]
-    if not stages:
+    Raises FileNotFoundError for folders that hold none.
+    """
+    files = [run / stage / "metrics.csv" for run in runs for stage in ("srresnet", "srgan")]
+    found = [(file.parent.name, read_metrics(file)) for file in files if file.is_file()]
+    if not found:
         raise FileNotFoundError(f"{', '.join(map(str, runs))}: no metrics.csv of a stage in there; name run folders")
-    figure = Figure(figsize=(4.5 * len(PANELS), 3 * len(stages)), layout="constrained")
-    for row, (run, stage) in enumerate(stages):
-        rows = read_metrics(run / stage / "metrics.csv")
-        for column, (title, names, logarithmic) in enumerate(PANELS):
-            axes = figure.add_subplot(len(stages), len(PANELS), row * len(PANELS) + column + 1, title=title)
-            _draw(axes.plot, rows, names)
-            if axes.lines:
-                axes.legend()
-                axes.set_yscale("log" if logarithmic else "linear")
-            axes.set_xlabel(f"step of {stage}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.print_png(str(path))
-
-
-def _draw(plot: Callable[..., object], rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> None:
-    for name in names:
-        if points := [(row["step"], row[name]) for row in rows if name in row]:
-            plot(*zip(*points, strict=True), label=name)
+    write_png(path, found)

@@ -17,23 +17,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sr_train.atomic_file import atomic_file
+from sr_train.curves import panels_of, to_svg, write_png
 from sr_train.record import PICTURES, SKIPPED, flat_name, read_metrics, write_text
 from sr_train.state import save_safely
 from sr_train.training import SRGAN, SRRESNET
 
 __all__ = ["write_report"]
 
-CURVES = (  # title, columns, whether the axis is logarithmic
-    ("Losses of the generator", ("mse_loss", "l1_loss", "vgg_loss", "g_gan_loss"), True),
-    ("Discriminator: belief that a picture is real", ("d_real", "d_fake"), False),
-    ("PSNR-Y, dB", ("psnr_y",), False),
-    ("SSIM-Y", ("ssim_y",), False),
-    ("LPIPS-alex (lower is better)", ("lpips",), False),
-    ("Steps a second", ("steps_per_second",), False),
-)
-COLOURS = ("#2563eb", "#dc2626", "#059669", "#9333ea")
-WIDTH, HEIGHT, MARGIN = 420, 200, 34  # of a curve, in SVG units
 PART = 160  # pixels a side of the centre that the page shows of each picture
 MOMENTS = 8  # at most so many steps of a stage are shown side by side
 TITLES = {SRRESNET: "Stage 1: SRResNet", SRGAN: "Stage 2: SRGAN"}
@@ -179,68 +169,12 @@ def _figure(path: Path, caption: str, *, small: bool = False) -> str:
 
 
 def _curves(stage: _Stage) -> list[str]:
-    parts = []
-    for title, columns, logarithmic in CURVES:
-        series = {name: [(r["step"], r[name]) for r in stage.rows if name in r] for name in columns}
-        drawn = {name: points for name, points in series.items() if points}
-        if drawn:
-            parts.append(_svg(title, drawn, logarithmic=logarithmic))
-    return parts
-
-
-def _svg(title: str, series: Mapping[str, Sequence[tuple[float, float]]], *, logarithmic: bool) -> str:
-    """Lines over the optimiser steps."""
-    points = [point for line in series.values() for point in line]
-    heights = np.array([y for _, y in points])
-    values = np.log10(np.maximum(heights, 1e-9)) if logarithmic else heights
-    low, high = float(values.min()), float(values.max())
-    first, last = min(x for x, _ in points), max(x for x, _ in points)
-
-    def place(x: float, y: float) -> str:
-        value = float(np.log10(max(y, 1e-9))) if logarithmic else y
-        across = MARGIN + (x - first) / max(last - first, 1e-9) * (WIDTH - 2 * MARGIN)
-        return f"{across:.1f},{HEIGHT - MARGIN - (value - low) / max(high - low, 1e-9) * (HEIGHT - 2 * MARGIN):.1f}"
-
-    lines = []
-    for (name, line), colour in zip(series.items(), COLOURS, strict=False):
-        path = " ".join(place(x, y) for x, y in line)
-        lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{path}"/>')
-        at = MARGIN + 90 * len(lines) - 90
-        lines.append(f'<text x="{at}" y="{HEIGHT - 4}" font-size="12" fill="{colour}">{name}</text>')
-    ends = (f"{heights.max():.4g}", f"{heights.min():.4g}", f"step {first:.0f} to {last:.0f}")
-    text = (
-        f'<text x="{MARGIN}" y="14" font-size="13" font-weight="bold">{html.escape(title)}</text>'
-        f'<text x="0" y="{MARGIN}" font-size="11">{ends[0]}</text>'
-        f'<text x="0" y="{HEIGHT - MARGIN}" font-size="11">{ends[1]}</text>'
-        f'<text x="{WIDTH - 150}" y="14" font-size="11">{ends[2]}</text>'
-    )
-    return f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}">{text}{"".join(lines)}</svg>'
+    return [to_svg(panel, lines) for panel, lines in panels_of(stage.rows).items()]
 
 
 def _write_curves(path: Path, stages: Sequence[_Stage]) -> list[str]:
-    """The same curves as one PNG, by matplotlib."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        write_png(path, [(stage.name, stage.rows) for stage in stages])
     except ImportError:
         return ["note: no curves.png; for it: pip install 'sr-toolkit[train]' (report.html has the same curves)"]
-    figure: Any = Figure(figsize=(4 * len(CURVES), 3.2 * max(1, len(stages))), layout="constrained")
-    for row, stage in enumerate(stages):
-        for column, (title, names, logarithmic) in enumerate(CURVES):
-            axes = figure.add_subplot(len(stages), len(CURVES), row * len(CURVES) + column + 1, title=title)
-            for name in names:
-                if points := [(r["step"], r[name]) for r in stage.rows if name in r]:
-                    axes.plot(*zip(*points, strict=True), label=name)
-            if axes.lines:
-                axes.legend()
-                axes.set_yscale("log" if logarithmic else "linear")
-            axes.set_xlabel(f"step of {stage.name}")
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
-
-    def write(target: Path) -> None:
-        with atomic_file(target) as partial:
-            figure.savefig(partial, dpi=80)
-
-    save_safely(path, write)
     return []
