@@ -85,8 +85,12 @@ def orthogonal(matrices: Tensor) -> Tensor:
     tall = matrices.shape[1] > matrices.shape[2]
     x: Tensor = matrices.mT if tall else matrices
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-12)  # no singular value above 1
+    gram = x @ x.mT
+    factor = identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
     a, b, c = QUINTIC
-    for _ in range(ITERATIONS):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    for _ in range(ITERATIONS):  # x becomes step @ x, all steps gathered in `factor`: the wide matrix is touched twice
+        step = a * identity + b * gram + c * (gram @ gram)
+        factor = step @ factor
+        gram = step @ gram @ step
+    x = factor @ x
     return x.mT if tall else x

@@ -37,6 +37,13 @@ def test_singular_values_become_nearly_one_and_directions_stay(shape: tuple[int,
     assert (along - torch.diag_embed(torch.diagonal(along, dim1=1, dim2=2))).abs().max() < 1e-9
 
 
+def test_single_precision_is_enough_for_directions_of_next_to_no_gradient() -> None:
+    random = torch.Generator().manual_seed(2)
+    u, _, v = torch.linalg.svd(torch.randn(16, 64, generator=random, dtype=torch.float64), full_matrices=False)
+    matrices = ((u * torch.logspace(0, -6, 16, dtype=torch.float64)) @ v)[None]
+    torch.testing.assert_close(orthogonal(matrices.float()).double(), orthogonal(matrices), atol=1e-3, rtol=0)
+
+
 def test_matrix_of_zeros_stays_one() -> None:
     assert orthogonal(torch.zeros(1, 4, 9)).abs().max() == 0
 
