@@ -82,14 +82,22 @@ class Initialisation(StrEnum):
     ICNR = "icnr"  # up-convolutions that repeat pixels, quiet residual blocks, a small tail
 
 
+class DiscriminatorKind(StrEnum):
+    """What tells real from generated pictures in stage 2."""
+
+    PAPER = "paper"
+    FEATURES = "features"  # judges VGG19's early activations, place by place: learns far sooner
+
+
 @dataclass(frozen=True)
 class ModelConfig:
-    """The generator: GeneratorConfig's sizes, and how it starts."""
+    """The generator: GeneratorConfig's sizes, and how it starts; and what it plays against."""
 
     channels: int = 64
     blocks: int = 16
     scale: int = 4
     initialisation: Initialisation = Initialisation.TORCH
+    discriminator: DiscriminatorKind = DiscriminatorKind.PAPER
     discriminator_channels: int = 64  # of the discriminator's first convolution
 
 
@@ -160,6 +168,8 @@ class GanConfig(StageConfig):
     vgg_weight: float = LossRecipe.vgg_weight  # of vgg_loss, beside mse_loss
     gan_weight: float = LossRecipe.gan_weight  # of g_gan_loss
     grid_weight: float = LossRecipe.grid_weight  # of grid_loss, against grids and shifts of colour
+    head_start: int = 0  # steps in which the discriminator learns alone
+    discriminator_rate: float = 1.0  # the discriminator's learning rate, in units of the generator's
     frozen_upsampling: bool = False  # all behind the body stays as stage 1 left it, and learns no grid
     shift_weight: float = (
         LossRecipe.shift_weight
@@ -196,6 +206,8 @@ class TrainConfig:
         _require(self.machine.loader_threads >= 1, "machine.loader_threads", self.machine.loader_threads, "at least 1")
         for name, stage in (("resnet", self.resnet), ("gan", self.gan)):
             _check_stage(name, stage)
+        rate = self.gan.discriminator_rate
+        _require(0 < rate < math.inf, "gan.discriminator_rate", rate, "a finite number above 0")
         for key in ("vgg_weight", "gan_weight", "grid_weight", "shift_weight"):
             weight = getattr(self.gan, key)
             _require(0 <= weight < math.inf, f"gan.{key}", weight, "a finite number, at least 0")

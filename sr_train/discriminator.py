@@ -1,12 +1,20 @@
-"""The discriminator of SRGAN (Ledig et al., arXiv 1609.04802, figure 4): is a picture real or generated?"""
+"""What tells real from generated pictures in stage 2.
+
+`Discriminator` is the paper's (Ledig et al., arXiv 1609.04802, figure 4) and learns from nothing.
+`FeatureDiscriminator` judges what VGG19 sees, as in Projected GANs (Sauer et al., arXiv 2111.01007), place by place.
+"""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
-__all__ = ["Discriminator"]
+from sr_train.losses import VggFeatures, shifted
+
+__all__ = ["Discriminator", "FeatureDiscriminator"]
 
 SLOPE = 0.2  # of LeakyReLU
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 2)  # of the eight convolutions
@@ -38,3 +46,40 @@ class Discriminator(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         logits: Tensor = self.dense(self.pool(self.features(image)).flatten(1))
         return logits
+
+
+TAPS = (4, 9)  # layers of VGG19 up to its second and fourth activation: full and half size, 64 and 128 channels
+TAP_CHANNELS = (64, 128)
+TAP_SCALE = 0.025  # brings these activations, which Oxford's weights make about 150 in size, to a few units
+
+
+class FeatureDiscriminator(nn.Module):
+    """Small convolutions that judge two early activations of VGG19, place by place; VGG19 itself stays as it is.
+
+    Spectral normalisation keeps the judges from growing sure too fast. `forward` takes float NCHW RGB in [-1, 1] with
+    sides of at least 16 pixels and returns float N x M: a logit for every second
+    pixel of every second row by each of the two judges.
+    """
+
+    def __init__(self, vgg: VggFeatures, channels: int = 64) -> None:
+        super().__init__()
+        self.normalise = vgg.normalise
+        self.eyes = vgg.features[: TAPS[-1]]
+        self.judges = nn.ModuleList(
+            nn.Sequential(
+                spectral_norm(nn.Conv2d(seen, channels, 3, padding=1)),
+                nn.LeakyReLU(SLOPE),
+                spectral_norm(nn.Conv2d(channels, channels, 3, padding=1, stride=stride)),
+                nn.LeakyReLU(SLOPE),
+                spectral_norm(nn.Conv2d(channels, 1, 3, padding=1)),
+            )
+            for seen, stride in zip(TAP_CHANNELS, (2, 1), strict=True)
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.normalise(shifted(image))
+        logits: list[Tensor] = []
+        for judge, (first, last) in zip(self.judges, pairwise((0, *TAPS)), strict=True):
+            features = self.eyes[first:last](features)
+            logits.append(judge(TAP_SCALE * features).flatten(1))
+        return torch.cat(logits, dim=1)

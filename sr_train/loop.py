@@ -112,13 +112,14 @@ def _step(training: Training, batch: Batch, rate: float) -> Mapping[str, Tensor]
     stage = stage_config(training.config, training.stage)
     try:
         parts = to_parts(batch, stage.accumulate, training.numerics)
-        training.generator.set_rate(rate)
         if isinstance(stage, GanConfig):
             assert training.discriminator and training.vgg
-            training.discriminator.set_rate(rate)
+            training.generator.set_rate(rate if training.step >= stage.head_start else 0.0)
+            training.discriminator.set_rate(rate * stage.discriminator_rate)
             opponents = training.generator, training.discriminator
             return gan_step(*opponents, training.vgg, parts, training.numerics, stage.loss)
         assert isinstance(stage, ResnetConfig)
+        training.generator.set_rate(rate)
         return resnet_step(training.generator, parts, stage.pixel_loss, training.numerics)
     except (MemoryError, RuntimeError) as error:
         if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):

@@ -82,7 +82,7 @@ class GeneratorLoss(NamedTuple):
 
     total: Tensor
     mse_loss: Tensor
-    vgg_loss: Tensor
+    vgg_loss: Tensor | None  # None where its weight is 0: it is not computed
     g_gan_loss: Tensor
     grid_loss: Tensor
 
@@ -228,11 +228,16 @@ def generator_loss(
     Sums are in float32 whatever the precision of the networks.
     """
     mse_loss = functional.mse_loss(fake.float(), hr.float())
-    seen, real = (shifted(fake), shifted(hr)) if recipe.vgg_shifts else (fake, hr)
+    g_gan_loss, grid = gan_loss(fake_logits), grid_loss(fake, hr)
+    total = mse_loss + recipe.gan_weight * g_gan_loss + recipe.grid_weight * grid
+    vgg_loss = _vgg_loss(fake, hr, vgg, shifts=recipe.vgg_shifts) if recipe.vgg_weight else None
+    if vgg_loss is not None:
+        total = total + recipe.vgg_weight * vgg_loss
+    return GeneratorLoss(total, mse_loss, vgg_loss, g_gan_loss, grid)
+
+
+def _vgg_loss(fake: Tensor, hr: Tensor, vgg: VggFeatures, *, shifts: bool) -> Tensor:
+    seen, real = (shifted(fake), shifted(hr)) if shifts else (fake, hr)
     with torch.no_grad():
         wanted = vgg(real)
-    vgg_loss = functional.mse_loss(vgg(seen).float(), wanted.float())
-    g_gan_loss = gan_loss(fake_logits)
-    grid = grid_loss(fake, hr)
-    weighted = recipe.vgg_weight * vgg_loss + recipe.gan_weight * g_gan_loss + recipe.grid_weight * grid
-    return GeneratorLoss(mse_loss + weighted, mse_loss, vgg_loss, g_gan_loss, grid)
+    return functional.mse_loss(vgg(seen).float(), wanted.float())

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from sr_train.checkpoint import load_checkpoint
-from sr_train.config import GanConfig, TrainConfig, to_toml
+from sr_train.config import TrainConfig, to_toml
 from sr_train.data import CropSource, open_pairs, open_pictures, split
 from sr_train.degrade import Degradation
 from sr_train.errors import UsageError
@@ -139,16 +139,18 @@ def run_stage(prepared: Prepared, stage: str, init: Path | None = None) -> None:
 def _describe(config: TrainConfig, stage: str) -> Mapping[str, str]:
     """For the checkpoint's header."""
     table = config.gan if stage == SRGAN else config.resnet
-    loss = _generator_loss(config.gan) if stage == SRGAN else str(config.resnet.pixel_loss)
+    loss = _generator_loss(config) if stage == SRGAN else str(config.resnet.pixel_loss)
     recipe = f"batch {table.batch}, HR crops {config.data.crop}, {config.machine.precision}, EMA {config.ema}"
     return {"loss": loss, "recipe": recipe}
 
 
-def _generator_loss(gan: GanConfig) -> str:
+def _generator_loss(config: TrainConfig) -> str:
+    gan = config.gan
     shifts = " at shifting offsets" if gan.vgg_shifts else ""
     grid = f" + {gan.grid_weight:g} * grid_loss" if gan.grid_weight else ""
     grid += f" + {gan.shift_weight:g} * shift_loss" if gan.shift_weight else ""
-    return f"mse_loss + {gan.vgg_weight:g} * {gan.vgg_layer}{shifts} + {gan.gan_weight:g} * g_gan_loss{grid}"
+    vgg = f" + {gan.vgg_weight:g} * {gan.vgg_layer}{shifts}" if gan.vgg_weight else ""
+    return f"mse_loss{vgg} + {gan.gan_weight:g} * g_gan_loss{grid} (discriminator: {config.model.discriminator})"
 
 
 def stage_one_result(run: Path) -> Path:

@@ -17,7 +17,6 @@ from torch.nn import functional
 
 from sr_train.config import PixelLoss, Precision
 from sr_train.data import Batch
-from sr_train.discriminator import Discriminator
 from sr_train.generator import Generator
 from sr_train.losses import PAPER, LossRecipe, Shift, VggFeatures, discriminator_loss, generator_loss
 from sr_train.parallel import Group, average_gradients
@@ -66,6 +65,12 @@ class Player(Generic[Network]):
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
+    def hold(self, held: bool) -> None:
+        """Whether its weights are constants for now, without gradients."""
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.requires_grad_(not held)
+
     def update(self, group: Group) -> None:
         """One optimiser step with the gradients that backward left."""
         average_gradients(self.network.parameters(), group)
@@ -99,7 +104,7 @@ def resnet_step(
 
 def gan_step(
     generator: Player[Generator],
-    discriminator: Player[Discriminator],
+    discriminator: Player[nn.Module],
     vgg: VggFeatures,
     parts: Sequence[tuple[Tensor, Tensor]],
     numerics: Numerics,
@@ -107,8 +112,8 @@ def gan_step(
 ) -> Mapping[str, Tensor]:
     """Stage 2: the discriminator's turn, then the generator's. Returns the means over the parts of
 
-    mse_loss, vgg_loss, g_gan_loss, grid_loss   the terms of the generator's loss, unweighted
-    shift_loss                       another, where the recipe asks for it
+    mse_loss, g_gan_loss, grid_loss  the terms of the generator's loss, unweighted
+    vgg_loss, shift_loss             two more, where the recipe gives them a weight
     g_loss, d_loss                   what each of the two minimised
     d_real, d_fake                   the discriminator's mean belief that real and generated pictures are real
     """
@@ -127,17 +132,18 @@ def gan_step(
     discriminator.update(numerics.group)
 
     generator.optimizer.zero_grad(set_to_none=True)
-    discriminator.network.requires_grad_(False)
+    discriminator.hold(True)
     for (lr, hr), fake in zip(parts, fakes, strict=True):
         with numerics.autocast():
             loss = generator_loss(fake, hr, discriminator.network(fake), vgg, recipe)
-        terms = dict(zip(("g_loss", "mse_loss", "vgg_loss", "g_gan_loss", "grid_loss"), loss, strict=True))
+        named = zip(("g_loss", "mse_loss", "vgg_loss", "g_gan_loss", "grid_loss"), loss, strict=True)
+        terms = {name: term for name, term in named if term is not None}
         if recipe.shift_weight:
             terms["shift_loss"] = _shift_loss(generator.network, lr, hr, fake, numerics)
             terms["g_loss"] = terms["g_loss"] + recipe.shift_weight * terms["shift_loss"]
         generator.scaler.scale(terms["g_loss"] / len(parts)).backward()  # type: ignore[no-untyped-call] # of torch
         seen.append({name: term.detach() for name, term in terms.items()})
-    discriminator.network.requires_grad_(True)
+    discriminator.hold(False)
     generator.update(numerics.group)
 
     names = dict.fromkeys(name for part in seen for name in part)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from sr_train.config import GanConfig, Optimizer, StageConfig, TrainConfig
-from sr_train.discriminator import Discriminator
-from sr_train.errors import UsageError
+from sr_train.config import DiscriminatorKind, GanConfig, Optimizer, StageConfig, TrainConfig
+from sr_train.discriminator import Discriminator, FeatureDiscriminator
+from sr_train.errors import UsageError, WeightsError
 from sr_train.generator import Generator, GeneratorConfig
 from sr_train.initial import initialise
 from sr_train.losses import VggFeatures
@@ -23,6 +23,7 @@ __all__ = ["SRGAN", "SRRESNET", "Training", "new_training", "stage_config", "upd
 
 SRRESNET, SRGAN = "srresnet", "srgan"  # the stages, as checkpoints name them
 ADAM_BETAS = (0.9, 0.999)  # the paper's
+QUICK_BETAS = (0.5, 0.99)  # of the feature discriminator, which has to follow a generator that changes quickly
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Training:
     stage: str  # SRRESNET or SRGAN
     numerics: Numerics
     generator: Player[Generator]
-    discriminator: Player[Discriminator] | None  # of stage 2
+    discriminator: Player[nn.Module] | None  # of stage 2
     vgg: VggFeatures | None  # of stage 2; frozen
     average: Generator | None  # the moving average of the generator's weights
     step: int = 0  # optimiser steps done
@@ -86,10 +87,9 @@ def new_training(
         generator.upsample.requires_grad_(False)
         generator.tail.requires_grad_(False)
     player = _player(generator, table.optimizer, table.learning_rate, numerics)
-    opponent: Player[Discriminator] | None = None
+    opponent: Player[nn.Module] | None = None
     if stage == SRGAN:
-        discriminator = Discriminator(config.model.discriminator_channels)
-        opponent = _player(discriminator, Optimizer.ADAM, table.learning_rate, numerics)
+        opponent = _opponent(config, vgg, numerics)
     if vgg is not None:
         vgg = _placed(vgg, numerics)
     if config.machine.compile:
@@ -101,12 +101,27 @@ def new_training(
     return training
 
 
-def _player(network: Network, optimizer: Optimizer, rate: float, numerics: Numerics) -> Player[Network]:
+def _opponent(config: TrainConfig, vgg: VggFeatures | None, numerics: Numerics) -> Player[nn.Module]:
+    channels, rate = config.model.discriminator_channels, config.gan.learning_rate
+    if config.model.discriminator is DiscriminatorKind.PAPER:
+        return _player(Discriminator(channels), Optimizer.ADAM, rate, numerics)
+    if vgg is None:
+        raise WeightsError("the discriminator 'features' needs VGG19's weights: name a file with --vgg-weights FILE")
+    return _player(FeatureDiscriminator(vgg, channels), Optimizer.ADAM, rate, numerics, QUICK_BETAS)
+
+
+def _player(
+    network: Network,
+    optimizer: Optimizer,
+    rate: float,
+    numerics: Numerics,
+    betas: tuple[float, float] = ADAM_BETAS,
+) -> Player[Network]:
     share_batch_norm(network, numerics.group)
     network = _placed(network, numerics).train()
     make = Muon if optimizer is Optimizer.MUON else torch.optim.Adam
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return Player(network, make(trained, rate, ADAM_BETAS), numerics.scaler())
+    return Player(network, make(trained, rate, betas), numerics.scaler())
 
 
 def _placed(network: Network, numerics: Numerics) -> Network:

@@ -1,4 +1,4 @@
-"""The discriminator is the paper's, and takes any crop size."""
+"""One discriminator is the paper's, the other judges VGG19's features; both take any crop size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from sr_train.discriminator import Discriminator
+from sr_train.discriminator import Discriminator, FeatureDiscriminator
+from sr_train.losses import VggFeatures, VggLayer, shifted
 
 
 def test_layers_are_the_papers() -> None:
@@ -30,3 +31,52 @@ def test_any_crop_size_gives_one_logit(side: int) -> None:
 def test_at_the_papers_crops_the_last_map_is_taken_as_it_is() -> None:
     features = Discriminator(2).features(torch.rand(2, 3, 96, 96))
     torch.testing.assert_close(nn.AdaptiveAvgPool2d(6)(features), features)
+
+
+def _features() -> FeatureDiscriminator:
+    torch.manual_seed(3)
+    return FeatureDiscriminator(VggFeatures(VggLayer.VGG22), 4)
+
+
+@pytest.mark.parametrize("side", [16, 40, 96])
+def test_every_second_pixel_is_judged_by_both_judges(side: int) -> None:
+    places = ((side - 4) // 2) ** 2  # VGG19 sees windows that are 4 pixels smaller
+    assert _features()(torch.zeros(3, 3, side, side)).shape == (3, 2 * places)
+
+
+def test_judges_see_the_second_and_the_fourth_activation_of_vgg19() -> None:
+    discriminator, vgg = _features().eval(), VggFeatures(VggLayer.VGG22)
+    vgg.features.load_state_dict(discriminator.eyes.state_dict())
+    image = torch.rand(2, 3, 24, 24) * 2 - 1
+    seen: list[torch.Tensor] = []
+    for judge in discriminator.judges:
+        judge.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    discriminator(image)
+    normalised = vgg.normalise(shifted(image))
+    for features, count in zip(seen, (4, 9), strict=True):
+        wanted = vgg.features[:count](normalised)
+        torch.testing.assert_close(features / wanted.mean(), wanted / wanted.mean() * 0.025)
+
+
+def test_a_place_is_judged_by_what_is_near_it() -> None:
+    discriminator = _features().eval()
+    image = torch.rand(1, 3, 84, 84) * 2 - 1
+    changed = image.clone()
+    changed[..., :20] *= -1
+    with torch.no_grad():
+        before, after = (discriminator(picture).view(2, 40, 40) for picture in (image, changed))
+    assert not torch.equal(before[..., 0], after[..., 0])
+    assert torch.equal(before[..., 24:], after[..., 24:])
+
+
+def test_judges_slopes_are_bounded() -> None:
+    """Spectral normalisation: however long they train, a judge's weights as a matrix stretch nothing."""
+    discriminator = _features()
+    optimizer = torch.optim.SGD(discriminator.judges.parameters(), 100.0)
+    for _ in range(30):
+        optimizer.zero_grad()
+        discriminator(torch.rand(2, 3, 16, 16)).mean().backward()
+        optimizer.step()
+    for module in discriminator.judges.modules():
+        if isinstance(module, nn.Conv2d):
+            assert torch.linalg.matrix_norm(module.weight.flatten(1), 2) < 1.5

@@ -15,14 +15,16 @@ import torch
 from sr_train import loop, steps
 from sr_train.atomic_file import is_partial
 from sr_train.checkpoint import load_checkpoint
-from sr_train.config import Optimizer, TrainConfig
+from sr_train.config import DiscriminatorKind, Optimizer, TrainConfig
 from sr_train.errors import Diverged, Interrupted, OutOfMemory, ResumeError, SaveFailed, TrainingError
 from sr_train.evaluate import Figures, upscaler
+from sr_train.losses import VggLayer, load_vgg
 from sr_train.parallel import Group
 from sr_train.record import read_metrics
 from sr_train.runs import RunPaths, prepare, run_stage, stage_one_result
 from sr_train.state import load_state
-from sr_train.training import SRGAN, SRRESNET
+from sr_train.steps import Numerics
+from sr_train.training import SRGAN, SRRESNET, new_training
 from tests.sr_train.conftest import with_steps
 
 CPU = torch.device("cpu")
@@ -212,6 +214,39 @@ def test_nan_stops_the_run_and_the_saved_state_stays_good(
     with pytest.raises(Diverged, match="mse_loss"):
         _run(tiny, photos, tmp_path / "run", None, SRRESNET, listener)
     assert load_state(tmp_path / "run/srresnet/state.pt")["step"] == 2
+
+
+@pytest.mark.parametrize("kind", DiscriminatorKind)
+def test_discriminator_may_learn_alone_at_first(
+    tiny: TrainConfig, photos: Path, tmp_path: Path, vgg_file: Path, kind: DiscriminatorKind
+) -> None:
+    config = replace(tiny, ema=0.0, model=replace(tiny.model, discriminator=kind))
+    run = tmp_path / "run"
+    _run(config, photos, run, None, SRRESNET)
+    start, _ = load_checkpoint(stage_one_result(run))
+    learnt = []
+    for steps_ in (2, 3):
+        gan = replace(tiny.gan, head_start=2, steps=steps_, frozen_statistics=True)
+        _run(replace(config, gan=gan), photos, run, vgg_file, SRGAN)
+        state = load_state(run / "srgan/state.pt")
+        learnt.append({name for name, value in start.state_dict().items() if not value.equal(state["generator"][name])})
+        shutil.rmtree(run / "srgan")
+    assert not learnt[0] and learnt[1]
+    fresh = new_training(config, SRGAN, Numerics(), start, load_vgg(VggLayer.VGG22, vgg_file))
+    assert fresh.discriminator
+    network = fresh.discriminator.network.state_dict()
+    assert any(not value.equal(state["discriminator"][name]) for name, value in network.items())
+
+
+def test_discriminator_has_a_learning_rate_of_its_own(
+    tiny: TrainConfig, photos: Path, tmp_path: Path, vgg_file: Path
+) -> None:
+    config = replace(tiny, gan=replace(tiny.gan, discriminator_rate=3.0))
+    _run(config, photos, tmp_path / "run", None, SRRESNET)
+    _run(config, photos, tmp_path / "run", vgg_file, SRGAN)
+    state = load_state(tmp_path / "run/srgan/state.pt")
+    rates = [state[f"{name}_optimizer"]["param_groups"][0]["lr"] for name in ("generator", "discriminator")]
+    assert rates == pytest.approx([1e-3, 3e-3])
 
 
 def test_collapsed_discriminator_is_reported_once_with_advice(

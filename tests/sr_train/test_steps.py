@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from sr_train.config import PixelLoss, Precision, TrainConfig
+from sr_train.config import DiscriminatorKind, PixelLoss, Precision, TrainConfig
 from sr_train.data import Batch
 from sr_train.generator import GeneratorConfig, random_generator
-from sr_train.losses import VggLayer, load_vgg
+from sr_train.losses import LossRecipe, VggLayer, load_vgg
 from sr_train.metrics import psnr
 from sr_train.pixels import tensor_to_bytes
 from sr_train.steps import Numerics, gan_step, resnet_step, to_parts
@@ -100,6 +101,42 @@ def test_stage_two_step_by_hand(tiny: TrainConfig, vgg_file: Path) -> None:
     # are the processor's.
     for player, twin in ((training.generator, generator), (training.discriminator, discriminator)):
         torch.testing.assert_close(player.network.state_dict(), twin.state_dict(), atol=1e-4, rtol=1e-4)
+
+
+def _features(tiny: TrainConfig, vgg_file: Path) -> Training:
+    return _gan(replace(tiny, model=replace(tiny.model, discriminator=DiscriminatorKind.FEATURES)), vgg_file)
+
+
+def test_feature_discriminator_learns_and_vgg19_does_not(tiny: TrainConfig, vgg_file: Path) -> None:
+    training = _features(tiny, vgg_file)
+    assert training.discriminator and training.vgg
+    before = copy.deepcopy((training.discriminator.network.state_dict(), training.vgg.state_dict()))
+    parts = to_parts(_batch(), 1, CPU)
+    losses = [
+        gan_step(training.generator, training.discriminator, training.vgg, parts, CPU)["d_loss"].item()
+        for _ in range(20)
+    ]
+    assert losses[-1] < losses[0]
+    torch.testing.assert_close(training.vgg.state_dict(), before[1], rtol=0, atol=0)
+    judged = {name for name, value in before[0].items() if not torch.equal(value, _state(training)[name])}
+    assert judged and all(name.startswith("judges.") for name in judged)
+    assert all(parameter.grad is None for parameter in training.vgg.parameters())
+
+
+def _state(training: Training) -> Mapping[str, torch.Tensor]:
+    assert training.discriminator
+    state: Mapping[str, torch.Tensor] = training.discriminator.network.state_dict()
+    return state
+
+
+def test_vgg_loss_without_weight_is_not_computed(tiny: TrainConfig, vgg_file: Path) -> None:
+    training = _gan(tiny, vgg_file)
+    assert training.discriminator and training.vgg
+    parts = to_parts(_batch(), 1, CPU)
+    recipe = LossRecipe(vgg_weight=0)
+    values = gan_step(training.generator, training.discriminator, training.vgg, parts, CPU, recipe)
+    assert "vgg_loss" not in values
+    assert values["g_loss"].item() == pytest.approx((values["mse_loss"] + 0.001 * values["g_gan_loss"]).item())
 
 
 def test_accumulated_parts_give_the_gradient_of_the_whole_batch(tiny: TrainConfig) -> None:
