@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.card:
             print(_card_figures(models[0], evaluate(models, options.sets, options.lpips_weights)))
         else:
-            make_results(models, options)
+            make_results(sorted(models, key=lambda model: model.name != BASE), options)
     except (SRError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

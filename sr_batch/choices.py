@@ -43,7 +43,7 @@ def chosen_model(options: Options, say: Callable[[str], None]) -> Model:
         return find_model(options.model)
     from sr_export.strength import BASE, TOP, blended_model, find_ends
 
-    top = TOP if options.model == BASE else options.model  # -n srresnet, which may be the default, is the other end
+    top = TOP if options.model == BASE else options.model  # -n srresnet names the other end
     return blended_model(*find_ends(options.strength_base or BASE, top), options.strength, say)
 
 

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from sr_export.halo import RunFloat
     from sr_export.onnx_file import Door, OnnxFacts
 
-__all__ = ["DEFAULT_MODEL", "Model", "ModelKind", "Prepared", "find_model", "prepare", "shipped_models", "write_onnx"]
+__all__ = ["Model", "ModelKind", "Prepared", "find_model", "prepare", "shipped_models", "write_onnx"]
 
-DEFAULT_MODEL = "srresnet"
 RECIPE_VERSION = 1  # raise it when the same source must give another derived file
 PROBE_SIDE = 64  # LR pixels: the image on which an unknown model's scale is found
 

@@ -86,7 +86,7 @@ class DiscriminatorKind(StrEnum):
     """What tells real from generated pictures in stage 2."""
 
     PAPER = "paper"
-    FEATURES = "features"  # judges VGG19's early activations, place by place: learns far sooner
+    FEATURES = "features"  # judges VGG19's early activations, place by place
 
 
 @dataclass(frozen=True)

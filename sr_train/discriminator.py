@@ -50,7 +50,7 @@ class Discriminator(nn.Module):
 
 TAPS = (4, 9)  # layers of VGG19 up to its second and fourth activation: full and half size, 64 and 128 channels
 TAP_CHANNELS = (64, 128)
-TAP_SCALE = 0.025  # brings these activations, which Oxford's weights make about 150 in size, to a few units
+TAP_SCALE = 0.05  # brings these activations, which Oxford's weights make about 150 in size, to several units
 
 
 class FeatureDiscriminator(nn.Module):

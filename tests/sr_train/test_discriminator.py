@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sr_train.discriminator import Discriminator, FeatureDiscriminator
+from sr_train.discriminator import TAP_SCALE, Discriminator, FeatureDiscriminator
 from sr_train.losses import VggFeatures, VggLayer, shifted
 
 
@@ -55,7 +55,7 @@ def test_judges_see_the_second_and_the_fourth_activation_of_vgg19() -> None:
     normalised = vgg.normalise(shifted(image))
     for features, count in zip(seen, (4, 9), strict=True):
         wanted = vgg.features[:count](normalised)
-        torch.testing.assert_close(features / wanted.mean(), wanted / wanted.mean() * 0.025)
+        torch.testing.assert_close(features / wanted.mean(), wanted / wanted.mean() * TAP_SCALE)
 
 
 def test_a_place_is_judged_by_what_is_near_it() -> None:
