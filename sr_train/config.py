@@ -171,9 +171,7 @@ class GanConfig(StageConfig):
     head_start: int = 0  # steps in which the discriminator learns alone
     discriminator_rate: float = 1.0  # the discriminator's learning rate, in units of the generator's
     frozen_upsampling: bool = False  # all behind the body stays as stage 1 left it, and learns no grid
-    shift_weight: float = (
-        LossRecipe.shift_weight
-    )  # of shift_loss, against what is tied to the LR grid; doubles G's work
+    shift_weight: float = LossRecipe.shift_weight  # of shift_loss, against what is tied to the LR grid
     vgg_shifts: bool = False  # VGG19 sees each crop at another offset, so that its max-pools teach no grid
 
     @property
