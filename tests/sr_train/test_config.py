@@ -55,6 +55,7 @@ def test_any_key_can_be_changed() -> None:
         ("data.crop=50", "multiple of 4"),
         ("data.least_detail=-1", "data.least_detail is -1.0"),
         ("gan.accumulate=3", "a divisor of gan.batch"),
+        ("gan.discriminator_rate=0", "gan.discriminator_rate is 0.0, but must be a finite number above 0"),
         ("gan.vgg_weight=-1", "gan.vgg_weight is -1.0, but must be a finite number, at least 0"),
         ("gan.gan_weight=inf", "gan.gan_weight is inf"),
         ("gan.epochs=3", "gan.epochs"),

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from sr_train.config import DiscriminatorKind, PixelLoss, Precision, TrainConfig
 from sr_train.data import Batch
+from sr_train.errors import WeightsError
 from sr_train.generator import GeneratorConfig, random_generator
 from sr_train.losses import LossRecipe, VggLayer, load_vgg
 from sr_train.metrics import psnr
@@ -121,6 +122,12 @@ def test_feature_discriminator_learns_and_vgg19_does_not(tiny: TrainConfig, vgg_
     judged = {name for name, value in before[0].items() if not torch.equal(value, _state(training)[name])}
     assert judged and all(name.startswith("judges.") for name in judged)
     assert all(parameter.grad is None for parameter in training.vgg.parameters())
+
+
+def test_feature_discriminator_asks_for_vgg19s_weights(tiny: TrainConfig) -> None:
+    config = replace(tiny, model=replace(tiny.model, discriminator=DiscriminatorKind.FEATURES))
+    with pytest.raises(WeightsError, match="--vgg-weights FILE"):
+        new_training(config, SRGAN, CPU)
 
 
 def _state(training: Training) -> Mapping[str, torch.Tensor]:
