@@ -37,7 +37,7 @@ from calib.speed import seconds_a_tile
 from sr_export.engines import Engine, EngineName, Precision, open_engine
 from sr_export.model import Prepared, find_model, prepare
 from sr_train.errors import SRError
-from sr_train.evaluate import least_side, test_images
+from sr_train.evaluate import least_side, read_test_images
 from sr_train.metrics import mean, score
 from sr_train.pictures import open_folder
 
@@ -102,7 +102,7 @@ def print_row(count: int, name: str, found: Figures, speed: float) -> None:
 def truth_of(folder: Path, scale: int, fp32: Run) -> Truth:
     """A set as the gate takes it; prints fp32's own figures."""
     pictures = open_folder([folder], least_side(scale), threads=2, skip=lambda skipped: print(skipped))
-    images = tuple(image.hr for image in test_images(pictures, scale))
+    images = tuple(image.hr for image in read_test_images(pictures, scale))
     truth = Truth.of(images, scale, fp32)
     scores = mean([score(result, image, scale) for result, image in zip(truth.of_small, images, strict=True)])
     print(f"{folder.parent.name}/{folder.name}: {len(images)} images, fp32 {scores}", flush=True)

@@ -17,12 +17,13 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from strips import Crop, write_curves, write_strip
 
@@ -32,8 +33,9 @@ from sr_export.strength import BASE, TOP, blend
 from sr_train.atomic_file import atomic_file
 from sr_train.checkpoint import load_checkpoint
 from sr_train.errors import SRError, UsageError
-from sr_train.evaluate import TestImage, bicubic, least_side, test_images, upscaler
+from sr_train.evaluate import TestImage, bicubic, least_side, read_test_images, upscaler
 from sr_train.generator import Generator
+from sr_train.metrics import Pixels
 from sr_train.pictures import Skipped, open_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -110,20 +112,25 @@ def make_results(models: Sequence[Model], options: Options) -> None:
     """Write the page, its pictures and the figures of the cards."""
     images = options.out / "images" / "results"
     generators = {model.name: load_checkpoint(model.path)[0] for model in models}
-    samples = list(_samples())
+    samples, shifts = list(_samples()), dict.fromkeys(generators, 0.0)
     for image in samples:
         columns = [("LR", image.lr), ("bicubic", bicubic(4)(image.lr))]
-        columns += [(_title(name), upscaler(g, torch.device("cpu"))(image.lr)) for name, g in generators.items()]
+        for name, generator in generators.items():
+            result = upscaler(generator, torch.device("cpu"))(image.lr)
+            columns.append((_title(name), result))
+            shifts[name] = max(shifts[name], _colour_shift(image.lr, result))
         columns.append(("HR", image.hr))
         write_strip(images / f"{image.name}.png", CROPS[image.name], columns)
         if image.name in FAILURES:
             write_strip(images / f"failure_{image.name}.png", FAILURES[image.name][1], columns)
     if {BASE, TOP} <= generators.keys():
         _write_strengths(images / "strength.png", generators[BASE], generators[TOP], samples)
+        half = upscaler(blend(generators[BASE], generators[TOP], 0.5), torch.device("cpu"))
+        shifts["strength 0.5"] = max(_colour_shift(image.lr, half(image.lr)) for image in samples)
     if options.run:
         write_curves(images / "curves.png", options.run)
     rows = _measured(models, options)
-    _write(options.out / "results.md", _page(models, samples, rows, images))
+    _write(options.out / "results.md", _page(models, samples, shifts, rows, images))
     for model in models:
         _update_card(options.cards / f"{model.name}.md", _card_figures(model, rows))
 
@@ -170,7 +177,7 @@ def _samples() -> list[TestImage]:
     def refuse(skipped: Skipped) -> None:
         raise UsageError(f"{skipped.path}: {skipped.reason}; samples/ must be as it is in the repository")
 
-    found = test_images(open_folder([ROOT / "samples"], least_side(4), 2, refuse), 4)
+    found = read_test_images(open_folder([ROOT / "samples"], least_side(4), 2, refuse), 4)
     return [replace(image, name=Path(image.name).stem) for image in found]
 
 
@@ -180,7 +187,18 @@ def _write_strengths(path: Path, base: Generator, top: Generator, samples: Seque
     write_strip(path, CROPS[STRENGTH_SAMPLE], columns)
 
 
-def _page(models: Sequence[Model], samples: Sequence[TestImage], rows: Sequence[Row], images: Path) -> str:
+def _colour_shift(lr: Pixels, result: Pixels) -> float:
+    """Levels by which the mean of a channel moved, of the one that moved most: uint8 HWC RGB."""
+    return float(np.abs(result.mean(axis=(0, 1)) - lr.mean(axis=(0, 1))).max())
+
+
+def _page(
+    models: Sequence[Model],
+    samples: Sequence[TestImage],
+    shifts: Mapping[str, float],
+    rows: Sequence[Row],
+    images: Path,
+) -> str:
     sums = "; ".join(f"`{model.name}` {model.sha256[:16]}" for model in models)
     parts = [
         "# Results\n",
@@ -199,6 +217,10 @@ def _page(models: Sequence[Model], samples: Sequence[TestImage], rows: Sequence[
     if (images / "strength.png").is_file() and TOP in {model.name for model in models}:
         parts += ["## Strength\n", "`--strength`, from `srresnet` (0) to `srgan` (1):\n"]
         parts.append("![strengths 0, 0.25, 0.5, 0.75 and 1](images/results/strength.png)\n")
+    moved = "; ".join(f"{_title(name)} {levels:.2f}" for name, levels in shifts.items())
+    parts.append(
+        f"**Colours**, the most that a channel's mean moves from that of LR on these photos, in levels: {moved}.\n"
+    )
     parts += ["## Known failures\n"]
     parts += [
         f"{what}:\n\n![{name}: LR, bicubic, the models, HR](images/results/failure_{name}.png)\n"

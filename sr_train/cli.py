@@ -130,8 +130,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         least_side,
         markdown,
         measure,
+        read_test_images,
         set_name,
-        test_images,
         to_json,
         upscaler,
     )
@@ -155,7 +155,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     for folder in options.data:
         pictures = open_folder([folder], least_side(scale), 2, _warn)
         of_set: list[list[Figures]] = [[] for _ in methods]
-        for image in test_images(pictures, scale):
+        for image in read_test_images(pictures, scale):
             for figures, (_, upscale) in zip(of_set, methods, strict=True):
                 figures.append(measure(image, upscale, lpips, border)[0])
         rows += [(set_name(folder), name, figures) for figures, (name, _) in zip(of_set, methods, strict=True)]

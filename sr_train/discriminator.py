@@ -50,15 +50,15 @@ class Discriminator(nn.Module):
 
 TAPS = (4, 9)  # layers of VGG19 up to its second and fourth activation: full and half size, 64 and 128 channels
 TAP_CHANNELS = (64, 128)
-TAP_SCALE = 0.05  # brings these activations, which Oxford's weights make about 150 in size, to several units
+TAP_SCALE = 0.05  # brings these activations, which Oxford's weights make some hundred in size, to several units
 
 
 class FeatureDiscriminator(nn.Module):
     """Small convolutions that judge two early activations of VGG19, place by place; VGG19 itself stays as it is.
 
     Spectral normalisation keeps the judges from growing sure too fast. `forward` takes float NCHW RGB in [-1, 1] with
-    sides of at least 16 pixels and returns float N x M: a logit for every second
-    pixel of every second row by each of the two judges.
+    sides of at least 16 pixels and returns float N x M: a logit for every second pixel of every second row by each of
+    the two judges.
     """
 
     def __init__(self, vgg: VggFeatures, channels: int = 64) -> None:

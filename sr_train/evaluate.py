@@ -29,8 +29,8 @@ __all__ = [
     "markdown",
     "mean_figures",
     "measure",
+    "read_test_images",
     "set_name",
-    "test_images",
     "to_json",
     "upscaler",
 ]
@@ -64,7 +64,7 @@ def least_side(scale: int) -> int:
     return SSIM_TAPS + 2 * scale + scale - 1
 
 
-def test_images(
+def read_test_images(
     pictures: Pictures, scale: int, lr: Pictures | None = None, *, most: int = 0, size: int = 0
 ) -> Iterator[TestImage]:
     """The pictures, cropped at the right and bottom to a multiple of `scale`, one after the other.
@@ -81,9 +81,6 @@ def test_images(
         hr = pictures.read(index, window)
         small = lr.read(index, window.divided(scale)) if lr else shrink(hr, scale)
         yield TestImage(pictures.names[index], np.array(small), np.array(hr))
-
-
-test_images.__test__ = False  # type: ignore[attr-defined] # not a test either
 
 
 def bicubic(scale: int) -> Upscale:

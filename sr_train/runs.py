@@ -13,7 +13,7 @@ from sr_train.config import TrainConfig, to_toml
 from sr_train.data import CropSource, open_pairs, open_pictures, split
 from sr_train.degrade import Degradation
 from sr_train.errors import UsageError
-from sr_train.evaluate import TestImage, least_side, test_images
+from sr_train.evaluate import TestImage, least_side, read_test_images
 from sr_train.generator import Generator
 from sr_train.loop import Job, Watcher, train
 from sr_train.losses import VggFeatures, load_vgg
@@ -111,7 +111,7 @@ def _open_data(
         watcher.say(f"warning: {len(skipped)} file(s) skipped in all; {paths.run / SKIPPED} names them")
     watcher.say(f"training on {len(source.hr.names)} photos")
     limits = {"most": watch.validation_images, "size": watch.validation_size}
-    return source, list(test_images(shown, scale, held_lr, **limits)), skipped
+    return source, list(read_test_images(shown, scale, held_lr, **limits)), skipped
 
 
 def run_stage(prepared: Prepared, stage: str, init: Path | None = None) -> None:

@@ -99,6 +99,20 @@ def test_a_strip_shows_the_same_square_of_each_picture(results: ModuleType, tmp_
     assert results.CROPS.keys() == {path.stem for path in (ROOT / "samples").iterdir() if path.suffix != ".md"}
 
 
+def test_colours_that_move_are_told_in_levels(results: ModuleType, tmp_path: Path) -> None:
+    lr = random_pixels(16, 16) // 2
+    moved = lr.repeat(4, axis=0).repeat(4, axis=1)
+    assert results._colour_shift(lr, moved) == 0
+    moved[..., 0] += 1
+    moved[..., 2] += 3
+    assert results._colour_shift(lr, moved) == pytest.approx(3)
+    save_checkpoint(tmp_path / "mine.safetensors", random_generator(TINY, 0))
+    place = ["--models", str(tmp_path / "mine.safetensors"), "--out", str(tmp_path), "--cards", str(tmp_path)]
+    assert results.main(place) == 0
+    line = next(line for line in (tmp_path / "results.md").read_text().splitlines() if line.startswith("**Colours**"))
+    assert float(line.split("mine ")[1].rstrip(".")) > 1  # a network of random weights changes all colours
+
+
 def test_curves_are_drawn_from_a_run_folder(results: ModuleType, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     strips = sys.modules["strips"]

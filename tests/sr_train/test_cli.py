@@ -188,15 +188,16 @@ def test_sigterm_saves_and_the_same_command_goes_on(photos: Path, tmp_path: Path
     assert (tmp_path / "run/srresnet/state.pt").is_file()
 
 
-def test_training_command_starts_without_torchvision() -> None:
-    """`import sr_train` and `sr_train.generator` are light; so is the help."""
-    code = (
-        "import sys, sr_train, sr_train.generator; "
-        "heavy = {'torchvision', 'matplotlib', 'tensorboard', 'PIL', 'rich'} & set(sys.modules); "
-        "assert not heavy, heavy"
-    )
+@pytest.mark.parametrize(
+    ("statement", "loads_torch"), [("import sr_train.generator", True), ("import sr_train, sr_train.cli", False)]
+)
+def test_importing_loads_nothing_that_is_not_needed_yet(statement: str, loads_torch: bool) -> None:
+    code = f"import sys; {statement}; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    done = subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert not loaded & {"torchvision", "matplotlib", "tensorboard", "PIL", "rich"}
+    assert ("torch" in loaded) == loads_torch
 
 
 def test_training_imports_none_of_our_other_packages() -> None:

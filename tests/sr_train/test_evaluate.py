@@ -20,7 +20,7 @@ from sr_train.evaluate import (
     markdown,
     mean_figures,
     measure,
-    test_images,
+    read_test_images,
     to_json,
     upscaler,
 )
@@ -32,9 +32,9 @@ from tests.sr_train.conftest import not_skipped, picture
 
 def test_pictures_are_cropped_to_the_scale_and_their_centre_is_on_the_lr_grid(photos: Path) -> None:
     pictures = open_folder([photos], 32, 1, not_skipped)
-    whole = list(test_images(pictures, 4))
+    whole = list(read_test_images(pictures, 4))
     assert [image.hr.shape[:2] for image in whole] == [(64, 80), (68, 64), (88, 64), (80, 80)]
-    centre = next(iter(test_images(pictures, 4, most=1, size=40)))
+    centre = next(iter(read_test_images(pictures, 4, most=1, size=40)))
     assert (centre.hr == picture(64, 80, 0)[12:52, 20:60]).all()
     assert (centre.lr == shrink(centre.hr, 4)).all()
 
