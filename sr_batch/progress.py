@@ -115,7 +115,9 @@ class _PlainReporter(Reporter):
         self._begun = self._last_line = time.monotonic()
 
     def say(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        # One write: print makes two, and Ctrl-C between them would leave a line without its end.
+        self._stream.write(line + "\n")
+        self._stream.flush()
 
     def tick(self) -> None:
         now = time.monotonic()

@@ -1,13 +1,17 @@
-"""The bar as a terminal shows it."""
+"""The bar as a terminal shows it, and the lines that a log gets."""
 
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from sr_batch.progress import _bar
+from sr_batch.folders import Naming, find_jobs
+from sr_batch.forecast import Forecast
+from sr_batch.progress import _bar, _PlainReporter
+from sr_batch.sizes import SizePolicy
 
 
 class Clock:
@@ -52,3 +56,17 @@ def test_a_slow_machine_is_told_seconds_for_each_frame_and_when_it_will_be_over(
 def test_nothing_is_said_of_a_speed_that_is_not_known_yet() -> None:
     video, _ = lines(1, 50.0, 80)
     assert video.endswith("frame 1/2000")
+
+
+def test_a_line_in_a_log_has_its_end_though_ctrl_c_comes_while_it_is_written(tmp_path: Path) -> None:
+    class Interrupted(io.StringIO):
+        def write(self, text: str) -> int:
+            super().write(text)
+            raise KeyboardInterrupt
+
+    (tmp_path / "a.png").touch()
+    log = Interrupted()
+    forecast = Forecast(find_jobs([tmp_path], Naming("_x4")), SizePolicy(), 4)
+    with pytest.raises(KeyboardInterrupt):
+        _PlainReporter(forecast, log, quiet=False, verbose=False).say("note: a photo")
+    assert log.getvalue() == "note: a photo\n"
