@@ -8,6 +8,7 @@ Exit codes: 0 done, 1 training failed (diverged, out of memory, disk full, no ne
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -141,6 +142,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     from sr_train.runs import pick_device
     from sr_train.state import save_safely
 
+    if wrong := [quality for quality in options.jpeg or () if not 1 <= quality <= 100]:
+        raise UsageError(f"--jpeg {wrong[0]}: the quality of a JPEG is between 1 and 100; 60 to 90 are usual")
     device = pick_device(options.device)
     generators = [(path.stem, load_checkpoint(path)[0]) for path in options.checkpoints]
     scales = {generator.config.scale for _, generator in generators}
@@ -152,13 +155,14 @@ def _evaluate(options: argparse.Namespace) -> int:
     methods = [("bicubic", bicubic(scale)), *((name, upscaler(g.to(device), device)) for name, g in generators)]
     rows: list[tuple[str, str, list[Figures]]] = []
     names: list[list[str]] = []
-    for folder in options.data:
+    for folder, quality in itertools.product(options.data, options.jpeg or [None]):
         pictures = open_folder([folder], least_side(scale), 2, _warn)
         of_set: list[list[Figures]] = [[] for _ in methods]
-        for image in read_test_images(pictures, scale):
+        for image in read_test_images(pictures, scale, jpeg_quality=quality):
             for figures, (_, upscale) in zip(of_set, methods, strict=True):
                 figures.append(measure(image, upscale, lpips, border)[0])
-        rows += [(set_name(folder), name, figures) for figures, (name, _) in zip(of_set, methods, strict=True)]
+        title = set_name(folder) if quality is None else f"{set_name(folder)}, LR a JPEG of {quality}"
+        rows += [(title, name, figures) for figures, (name, _) in zip(of_set, methods, strict=True)]
         names += [list(pictures.names)] * len(methods)
     print(markdown(rows, border))
     if options.json:
@@ -265,6 +269,7 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add = measuring.add_argument
     add("checkpoints", type=Path, nargs="+", metavar="CKPT", help=".safetensors checkpoints")
     add("--data", type=Path, nargs="+", required=True, metavar="DIR", help="folders of HR pictures, a set each")
+    add("--jpeg", type=int, nargs="+", metavar="QUALITY", help="LR goes through JPEG (1 to 100), once for each")
     add("--lpips-weights", type=Path, metavar="FILE", help="AlexNet and LPIPS heads: also measure LPIPS-alex")
     add("--border", type=int, metavar="N", help="pixels left out on each side (the scale: 4)")
     add("--json", type=Path, metavar="FILE", help="also write each picture's figures here")

@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 
 from sr_train.metrics import Pixels
 
-__all__ = ["Degradation", "degrade", "shrink"]
+__all__ = ["Degradation", "degrade", "shrink", "through_jpeg"]
 
 BLUR = (0.2, 1.6)  # sigma in HR pixels at 4x, before shrinking
 DETOUR = (1.0, 2.0)  # sides of the picture between the two resizes, in units of the LR's
@@ -58,10 +58,11 @@ def degrade(pixels: Pixels, scale: int, degradation: Degradation, random: np.ran
     image = image.resize((round(size[0] * detour), round(size[1] * detour)), FILTERS[first])
     noisy = np.asarray(image) + random.normal(0, random.uniform(*NOISE), (image.height, image.width, 3))
     image = Image.fromarray(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
-    return np.asarray(_through_jpeg(image, int(random.integers(*JPEG_QUALITY))).resize(size, FILTERS[second]))
+    return np.asarray(through_jpeg(image, int(random.integers(*JPEG_QUALITY))).resize(size, FILTERS[second]))
 
 
-def _through_jpeg(image: Image.Image, quality: int) -> Image.Image:
+def through_jpeg(image: Image.Image, quality: int) -> Image.Image:
+    """The RGB picture after saving as JPEG at `quality` (1 to 100, Pillow's; colour halved) and opening again."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)
     file.seek(0)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sr_train.degrade import shrink
+from sr_train.degrade import shrink, through_jpeg
 from sr_train.errors import DataError, OutOfMemory, is_out_of_memory
 from sr_train.generator import Generator
 from sr_train.lpips import LEAST_SIDE, Lpips
@@ -65,12 +65,18 @@ def least_side(scale: int) -> int:
 
 
 def read_test_images(
-    pictures: Pictures, scale: int, lr: Pictures | None = None, *, most: int = 0, size: int = 0
+    pictures: Pictures,
+    scale: int,
+    lr: Pictures | None = None,
+    *,
+    most: int = 0,
+    size: int = 0,
+    jpeg_quality: int | None = None,
 ) -> Iterator[TestImage]:
     """The pictures, cropped at the right and bottom to a multiple of `scale`, one after the other.
 
     LR is made by antialiased bicubic, or read from `lr`. `most`: of how many (0: all); `size`: only the centre, at
-    most so many HR pixels a side (0: whole).
+    most so many HR pixels a side (0: whole); `jpeg_quality`: LR goes through a JPEG of this quality.
     """
     count = len(pictures.names)
     for index in range(min(most, count) if most else count):
@@ -80,6 +86,8 @@ def read_test_images(
         window = Window(top, left, kept[0], kept[1])
         hr = pictures.read(index, window)
         small = lr.read(index, window.divided(scale)) if lr else shrink(hr, scale)
+        if jpeg_quality is not None:
+            small = np.asarray(through_jpeg(Image.fromarray(small), jpeg_quality))
         yield TestImage(pictures.names[index], np.array(small), np.array(hr))
 
 

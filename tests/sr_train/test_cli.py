@@ -152,6 +152,21 @@ def test_eval_prints_bicubic_and_the_checkpoint(
     assert len(json.loads((tmp_path / "figures.json").read_text())["results"][0]["images"]) == 4
 
 
+def test_eval_through_jpeg_has_a_table_row_for_each_quality(
+    capsys: pytest.CaptureFixture[str], photos: Path, tmp_path: Path
+) -> None:
+    save_checkpoint(tmp_path / "mine.safetensors", Generator(GeneratorConfig(4, 1)))
+    arguments = ("eval", tmp_path / "mine.safetensors", "--data", photos, "--device", "cpu", "--jpeg")
+    code, table, _ = _call(capsys, *arguments, 30, 95)
+    assert code == 0
+    rows = [line.split(" | ") for line in table.splitlines()[2:6]]
+    assert ["LR a JPEG of 30" in row[0] for row in rows] == [True, True, False, False]
+    assert float(rows[0][3]) < float(rows[2][3])
+    code, _, errors = _call(capsys, *arguments, 0)
+    assert code == 2 and "between 1 and 100" in errors
+    _one_sentence(errors)
+
+
 def test_pack_and_convert_say_what_they_made(capsys: pytest.CaptureFixture[str], photos: Path, tmp_path: Path) -> None:
     code, said, _ = _call(capsys, "pack", photos, tmp_path / "all.srpack")
     assert code == 0 and "4 photos" in said

@@ -39,6 +39,13 @@ def test_pictures_are_cropped_to_the_scale_and_their_centre_is_on_the_lr_grid(ph
     assert (centre.lr == shrink(centre.hr, 4)).all()
 
 
+def test_lr_through_jpeg_is_what_a_jpeg_file_of_it_holds(photos: Path, tmp_path: Path) -> None:
+    pictures = open_folder([photos], 32, 1, not_skipped)
+    image = next(iter(read_test_images(pictures, 4, most=1, jpeg_quality=60)))
+    Image.fromarray(shrink(image.hr, 4)).save(tmp_path / "lr.jpg", quality=60)
+    assert (image.lr == np.asarray(Image.open(tmp_path / "lr.jpg"))).all()
+
+
 def test_bicubic_is_pillows() -> None:
     lr = picture(10, 12, 0)
     expected = np.asarray(Image.fromarray(lr).resize((48, 40), Image.Resampling.BICUBIC))
