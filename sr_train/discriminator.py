@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from sr_train.losses import VggFeatures, shifted
@@ -50,15 +51,18 @@ class Discriminator(nn.Module):
 
 TAPS = (4, 9)  # layers of VGG19 up to its second and fourth activation: full and half size, 64 and 128 channels
 TAP_CHANNELS = (64, 128)
+SIZES = 2  # at which the picture is judged: whole, and half
 TAP_SCALE = 0.05  # brings these activations, which Oxford's weights make some hundred in size, to several units
 
 
 class FeatureDiscriminator(nn.Module):
     """Small convolutions that judge two early activations of VGG19, place by place; VGG19 itself stays as it is.
 
+    They judge the picture at its size and, two more of them, at half of it: at full size alone what is cheapest to
+    learn is a pattern of some three pixels, tied to the LR grid; at half of it, only detail twice as large counts.
     Spectral normalisation keeps the judges from growing sure too fast. `forward` takes float NCHW RGB in [-1, 1] with
     sides of at least 16 pixels and returns float N x M: a logit for every second pixel of every second row by each of
-    the two judges.
+    the four judges. Those of the half-size picture judge four such places at once, and count for each.
     """
 
     def __init__(self, vgg: VggFeatures, channels: int = 64) -> None:
@@ -73,13 +77,21 @@ class FeatureDiscriminator(nn.Module):
                 nn.LeakyReLU(SLOPE),
                 spectral_norm(nn.Conv2d(channels, 1, 3, padding=1)),
             )
+            for _ in range(SIZES)
             for seen, stride in zip(TAP_CHANNELS, (2, 1), strict=True)
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        features = self.normalise(shifted(image))
-        logits: list[Tensor] = []
-        for judge, (first, last) in zip(self.judges, pairwise((0, *TAPS)), strict=True):
-            features = self.eyes[first:last](features)
-            logits.append(judge(TAP_SCALE * features).flatten(1))
-        return torch.cat(logits, dim=1)
+        logits = [judge(TAP_SCALE * seen) for judge, seen in zip(self.judges, self.see(image), strict=True)]
+        places = logits[0].shape[-2:]
+        return torch.cat([functional.interpolate(each, places).flatten(1) for each in logits], dim=1)
+
+    def see(self, image: Tensor) -> list[Tensor]:
+        """What each judge is shown: VGG19's two activations, unscaled, of the picture, then of its half."""
+        picture, seen = shifted(image), []
+        for size in range(SIZES):
+            features = self.normalise(functional.avg_pool2d(picture, 2**size))
+            for first, last in pairwise((0, *TAPS)):
+                features = self.eyes[first:last](features)
+                seen.append(features)
+        return seen

@@ -5,8 +5,9 @@
     vgg_loss        mean over all values of (φ(G) - φ(HR))², φ one activation of VGG19
     g_gan_loss      -log D(G), the mean over the batch
     shift_loss      no part of the paper's, weight 0 unless asked for: how far two pictures of one crop differ whose LR
-                    pixels lie elsewhere. Whatever is tied to the LR grid (checkerboards, combs along edges) is in one
-                    place in the one and in another in the other; what is in the photo is not
+                    pixels lie elsewhere, in what is finer than an LR pixel. Whatever is tied to the LR grid (weaves,
+                    checkerboards, combs along edges) is in one place in the one and in another in the other; what
+                    is in the photo is not
     grid_loss       no part of the paper's, weight 0 unless asked for: see there
     d_loss          -log D(HR) - log(1 - D(G)), the mean over the batch
 
@@ -16,6 +17,7 @@ The paper's features are divided by 12.75; squared, that is its 0.006.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -27,13 +29,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sr_train.errors import WeightsError
+from sr_train.shift import Shift
 from sr_train.weights import fill, read_weights
 
 __all__ = [
     "PAPER",
     "GeneratorLoss",
     "LossRecipe",
-    "Shift",
+    "Made",
     "VggFeatures",
     "VggLayer",
     "discriminator_loss",
@@ -69,10 +72,15 @@ class LossRecipe:
     vgg_shifts: bool = False  # VGG19 sees each crop at another offset: `shifted`
     grid_weight: float = 0.0  # of grid_loss
     shift_weight: float = 0.0  # of shift_loss; 0: it is not computed
+    shift_mean: bool = False  # VGG19 and the discriminator see the mean of both pictures of a crop: `Made`
+
+    @property
+    def pairs(self) -> bool:
+        """Whether each crop is made twice, of LR pixels that lie elsewhere."""
+        return self.shift_mean or self.shift_weight > 0
 
 
 PAPER = LossRecipe()
-SHIFT_BORDER = 8  # HR pixels that know nothing of what lies beyond the crop
 GRID_CELLS = 6  # of PHASES pixels a side: a window in which a grid is looked for
 PHASES = 4  # pixels after which the pattern of a generator of scale 4 repeats
 
@@ -85,6 +93,32 @@ class GeneratorLoss(NamedTuple):
     vgg_loss: Tensor | None  # None where its weight is 0: it is not computed
     g_gan_loss: Tensor
     grid_loss: Tensor
+    shift_loss: Tensor | None  # None where each crop is made only once
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the generator made of a batch of crops, beside the crops: float NCHW RGB in [-1, 1]."""
+
+    pictures: Sequence[tuple[Tensor, Tensor]]  # generated and HR, for the losses by pixels: one pair or two
+    seen: tuple[Tensor, Tensor]  # generated and HR, for VGG19 and the discriminator
+    shift: Shift | None = None  # of the second pair
+
+    @staticmethod
+    def once(fake: Tensor, hr: Tensor) -> Made:
+        """The paper's: one picture of each crop."""
+        return Made([(fake, hr)], (fake, hr))
+
+    @staticmethod
+    def twice(fake: Tensor, hr: Tensor, other: Tensor, shift: Shift, *, mean: bool) -> Made:
+        """Also `other`, made of the same crops by LR pixels that lie elsewhere, and an LR pixel smaller.
+
+        `mean`: seen is the mean of the two. What is tied to the LR grid cancels in it, most of all where the pixels lay
+        half an LR pixel away, so that it earns nothing; texture counts where both pictures have it.
+        """
+        first, hr_of_both = shift.part(fake), shift.part(hr)
+        seen = ((first + other) / 2, hr_of_both) if mean else (fake, hr)
+        return Made([(fake, hr), (other, hr_of_both)], seen, shift)
 
 
 class VggFeatures(nn.Module):
@@ -176,37 +210,6 @@ def grid_loss(fake: Tensor, hr: Tensor) -> Tensor:
     return functional.avg_pool2d(phases, window, step, ceil_mode=True).square().mean()
 
 
-@dataclass(frozen=True)
-class Shift:
-    """Another LR picture of nearly the same crop, whose pixels lie between those of the first: for shift_loss."""
-
-    down: int  # HR pixels, below the scale
-    across: int
-    scale: int
-
-    @staticmethod
-    def random(scale: int) -> Shift:
-        """Any but none, from torch's random numbers."""
-        place = int(torch.randint(1, scale * scale, ()))
-        return Shift(place // scale, place % scale, scale)
-
-    def lr_of(self, hr: Tensor) -> Tensor:
-        """LR in [0, 1], whole bytes, by antialiased bicubic, of HR in [-1, 1], shifted. NCHW; an LR pixel smaller."""
-        part = (self._part(hr) + 1) / 2
-        small = functional.interpolate(part, scale_factor=1 / self.scale, mode="bicubic", antialias=True)
-        return (small.clamp(0, 1) * 255).round() / 255
-
-    def loss(self, fake: Tensor, of_shifted: Tensor) -> Tensor:
-        """The mean squared difference of the two pictures that were made of one crop, away from the borders."""
-        inner = slice(SHIFT_BORDER, -SHIFT_BORDER)
-        first, second = (picture.float()[..., inner, inner] for picture in (self._part(fake), of_shifted))
-        return functional.mse_loss(first, second)
-
-    def _part(self, picture: Tensor) -> Tensor:
-        height, width = (side - self.scale for side in picture.shape[-2:])
-        return picture[..., self.down : self.down + height, self.across : self.across + width]
-
-
 def shifted(images: Tensor) -> Tensor:
     """Windows of NCHW images, `PHASES` pixels smaller, each image's at another offset of 0 to 3 pixels down and right.
 
@@ -220,20 +223,23 @@ def shifted(images: Tensor) -> Tensor:
     return torch.stack(windows)
 
 
-def generator_loss(
-    fake: Tensor, hr: Tensor, fake_logits: Tensor, vgg: VggFeatures, recipe: LossRecipe = PAPER
-) -> GeneratorLoss:
-    """The generator's loss of a batch: `fake` and `hr` NCHW RGB in [-1, 1], `fake_logits` D's of `fake`, N x 1.
+def generator_loss(made: Made, fake_logits: Tensor, vgg: VggFeatures, recipe: LossRecipe = PAPER) -> GeneratorLoss:
+    """The generator's loss of a batch; `fake_logits` are the discriminator's of the picture that it saw, N x M.
 
-    Sums are in float32 whatever the precision of the networks.
+    mse_loss and grid_loss are the means over both pictures where there are two. Sums are in float32 whatever the
+    precision of the networks.
     """
-    mse_loss = functional.mse_loss(fake.float(), hr.float())
-    g_gan_loss, grid = gan_loss(fake_logits), grid_loss(fake, hr)
+    mse_loss = torch.stack([functional.mse_loss(fake.float(), hr.float()) for fake, hr in made.pictures]).mean()
+    grid = torch.stack([grid_loss(fake, hr) for fake, hr in made.pictures]).mean()
+    g_gan_loss = gan_loss(fake_logits)
     total = mse_loss + recipe.gan_weight * g_gan_loss + recipe.grid_weight * grid
-    vgg_loss = _vgg_loss(fake, hr, vgg, shifts=recipe.vgg_shifts) if recipe.vgg_weight else None
+    vgg_loss = _vgg_loss(*made.seen, vgg, shifts=recipe.vgg_shifts) if recipe.vgg_weight else None
     if vgg_loss is not None:
         total = total + recipe.vgg_weight * vgg_loss
-    return GeneratorLoss(total, mse_loss, vgg_loss, g_gan_loss, grid)
+    shift_loss = made.shift.loss(*(fake for fake, _ in made.pictures)) if made.shift else None
+    if shift_loss is not None:
+        total = total + recipe.shift_weight * shift_loss
+    return GeneratorLoss(total, mse_loss, vgg_loss, g_gan_loss, grid, shift_loss)
 
 
 def _vgg_loss(fake: Tensor, hr: Tensor, vgg: VggFeatures, *, shifts: bool) -> Tensor:

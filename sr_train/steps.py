@@ -18,9 +18,10 @@ from torch.nn import functional
 from sr_train.config import PixelLoss, Precision
 from sr_train.data import Batch
 from sr_train.generator import Generator
-from sr_train.losses import PAPER, LossRecipe, Shift, VggFeatures, discriminator_loss, generator_loss
+from sr_train.losses import PAPER, LossRecipe, Made, VggFeatures, discriminator_loss, generator_loss
 from sr_train.parallel import Group, average_gradients
 from sr_train.pixels import hr_to_tensor, lr_to_tensor
+from sr_train.shift import Shift
 
 __all__ = ["Numerics", "Player", "gan_step", "resnet_step", "to_parts"]
 
@@ -118,11 +119,11 @@ def gan_step(
     d_real, d_fake                   the discriminator's mean belief that real and generated pictures are real
     """
     seen: list[Mapping[str, Tensor]] = []
-    with numerics.autocast():
-        fakes = [generator.network(lr) for lr, _ in parts]  # their graph waits for the generator's turn
+    batch = [_make(generator.network, lr, hr, recipe, numerics) for lr, hr in parts]  # graphs wait for their turn
 
     discriminator.optimizer.zero_grad(set_to_none=True)
-    for (_, hr), fake in zip(parts, fakes, strict=True):
+    for made in batch:
+        fake, hr = made.seen
         with numerics.autocast():
             real_logits, fake_logits = discriminator.network(hr), discriminator.network(fake.detach())
         d_loss = discriminator_loss(real_logits, fake_logits)
@@ -133,16 +134,12 @@ def gan_step(
 
     generator.optimizer.zero_grad(set_to_none=True)
     discriminator.hold(True)
-    for (lr, hr), fake in zip(parts, fakes, strict=True):
+    for made in batch:
         with numerics.autocast():
-            loss = generator_loss(fake, hr, discriminator.network(fake), vgg, recipe)
-        named = zip(("g_loss", "mse_loss", "vgg_loss", "g_gan_loss", "grid_loss"), loss, strict=True)
-        terms = {name: term for name, term in named if term is not None}
-        if recipe.shift_weight:
-            terms["shift_loss"] = _shift_loss(generator.network, lr, hr, fake, numerics)
-            terms["g_loss"] = terms["g_loss"] + recipe.shift_weight * terms["shift_loss"]
-        generator.scaler.scale(terms["g_loss"] / len(parts)).backward()  # type: ignore[no-untyped-call] # of torch
-        seen.append({name: term.detach() for name, term in terms.items()})
+            loss = generator_loss(made, discriminator.network(made.seen[0]), vgg, recipe)
+        generator.scaler.scale(loss.total / len(parts)).backward()  # type: ignore[no-untyped-call] # of torch
+        named = zip(("g_loss", "mse_loss", "vgg_loss", "g_gan_loss", "grid_loss", "shift_loss"), loss, strict=True)
+        seen.append({name: term.detach() for name, term in named if term is not None})
     discriminator.hold(False)
     generator.update(numerics.group)
 
@@ -150,12 +147,12 @@ def gan_step(
     return {name: torch.stack([part[name] for part in seen if name in part]).mean() for name in names}
 
 
-def _shift_loss(network: Generator, lr: Tensor, hr: Tensor, fake: Tensor, numerics: Numerics) -> Tensor:
-    """How far `fake`, made of `lr`, differs from what is made of LR pixels that lie between those.
-
-    Of half of the crops, for time: the mean over many steps is the same.
-    """
-    shift, half = Shift.random(hr.shape[-1] // lr.shape[-1]), -(-len(hr) // 2)
+def _make(network: Generator, lr: Tensor, hr: Tensor, recipe: LossRecipe, numerics: Numerics) -> Made:
+    """A part of a batch through the generator: once, or also from LR pixels that lie elsewhere."""
     with numerics.autocast():
-        of_shifted = network(numerics.place(shift.lr_of(hr[:half])))
-    return shift.loss(fake[:half], of_shifted)
+        fake = network(lr)
+        if not recipe.pairs:
+            return Made.once(fake, hr)
+        shift = Shift.random(hr.shape[-1] // lr.shape[-1])
+        other = network(numerics.place(shift.lr_of(hr)))
+    return Made.twice(fake, hr, other, shift, mean=recipe.shift_mean)

@@ -68,6 +68,15 @@ def test_what_cannot_be_meant_is_an_error_that_helps(change: str, message: str) 
         load_config("paper", [change])
 
 
+@pytest.mark.parametrize("pairs", ["gan.shift_weight=1", "gan.shift_mean=true"])
+def test_two_pictures_of_a_crop_need_room_and_a_second_lr_picture_like_the_first(pairs: str) -> None:
+    load_config("fast", [pairs, "data.crop=32"])
+    with pytest.raises(ConfigError, match=r"data.crop is 28, but must be at least 32 with gan.shift"):
+        load_config("fast", [pairs, "data.crop=28"])
+    with pytest.raises(ConfigError, match=r"data.degradation is photo, but must be bicubic with gan.shift"):
+        load_config("fast", [pairs, "data.degradation=photo"])
+
+
 def test_unknown_preset_and_broken_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="seed, paper, fast"):
         load_config("sede")

@@ -39,12 +39,12 @@ def _features() -> FeatureDiscriminator:
 
 
 @pytest.mark.parametrize("side", [16, 40, 96])
-def test_every_second_pixel_is_judged_by_both_judges(side: int) -> None:
+def test_every_second_pixel_is_judged_by_all_judges(side: int) -> None:
     places = ((side - 4) // 2) ** 2  # VGG19 sees windows that are 4 pixels smaller
-    assert _features()(torch.zeros(3, 3, side, side)).shape == (3, 2 * places)
+    assert _features()(torch.zeros(3, 3, side, side)).shape == (3, 4 * places)
 
 
-def test_judges_see_the_second_and_the_fourth_activation_of_vgg19() -> None:
+def test_judges_see_the_second_and_the_fourth_activation_of_vgg19_at_both_sizes() -> None:
     discriminator, vgg = _features().eval(), VggFeatures(VggLayer.VGG22)
     vgg.features.load_state_dict(discriminator.eyes.state_dict())
     image = torch.rand(2, 3, 24, 24) * 2 - 1
@@ -52,9 +52,10 @@ def test_judges_see_the_second_and_the_fourth_activation_of_vgg19() -> None:
     for judge in discriminator.judges:
         judge.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
     discriminator(image)
-    normalised = vgg.normalise(shifted(image))
-    for features, count in zip(seen, (4, 9), strict=True):
-        wanted = vgg.features[:count](normalised)
+    whole = shifted(image)
+    half = whole.view(2, 3, 10, 2, 10, 2).mean((3, 5))
+    for features, (picture, count) in zip(seen, [(whole, 4), (whole, 9), (half, 4), (half, 9)], strict=True):
+        wanted = vgg.features[:count](vgg.normalise(picture))
         torch.testing.assert_close(features / wanted.mean(), wanted / wanted.mean() * TAP_SCALE)
 
 
@@ -64,9 +65,28 @@ def test_a_place_is_judged_by_what_is_near_it() -> None:
     changed = image.clone()
     changed[..., :20] *= -1
     with torch.no_grad():
-        before, after = (discriminator(picture).view(2, 40, 40) for picture in (image, changed))
-    assert not torch.equal(before[..., 0], after[..., 0])
-    assert torch.equal(before[..., 24:], after[..., 24:])
+        before, after = (discriminator(picture).view(4, 40, 40) for picture in (image, changed))
+    assert all(not torch.equal(*first) for first in zip(before[..., 0], after[..., 0], strict=True))
+    assert torch.equal(before[:2, :, 24:], after[:2, :, 24:])
+    assert torch.equal(before[2:, :, 28:], after[2:, :, 28:])
+
+
+def test_half_size_judges_count_as_much_as_the_others() -> None:
+    """However many places a judge has: the loss is the mean of all logits."""
+    discriminator = _features().eval()
+    logits = discriminator(torch.rand(1, 3, 24, 24)).view(4, 10, 10)
+    assert (logits[2:, ::2, ::2] == logits[2:, 1::2, 1::2]).all()
+    assert not (logits[:2, ::2, ::2] == logits[:2, 1::2, 1::2]).any()
+
+
+def test_half_size_judges_do_not_see_what_alternates_from_pixel_to_pixel() -> None:
+    discriminator = _features().eval()
+    image = torch.rand(4, 3, 40, 40) - 0.5
+    weave = torch.tensor([[0.2, -0.2], [-0.2, 0.2]]).repeat(20, 20)
+    with torch.no_grad():
+        before, after = (discriminator(picture).view(4, 4, -1) for picture in (image, image + weave))
+    assert torch.allclose(before[:, 2:], after[:, 2:], atol=1e-5)
+    assert not torch.allclose(before[:, :2], after[:, :2], atol=1e-3)
 
 
 def test_judges_slopes_are_bounded() -> None:

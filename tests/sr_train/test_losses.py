@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from sr_train.degrade import shrink
 from sr_train.errors import WeightsError
 from sr_train.losses import (
     IMAGENET_DEVIATION,
     IMAGENET_MEAN,
     LossRecipe,
-    Shift,
+    Made,
     VggFeatures,
     VggLayer,
     discriminator_loss,
@@ -27,8 +25,7 @@ from sr_train.losses import (
     load_vgg,
     shifted,
 )
-from sr_train.pixels import hr_to_tensor
-from tests.sr_train.conftest import picture
+from sr_train.shift import Shift
 
 
 def test_gan_loss_is_minus_log_of_the_discriminators_belief() -> None:
@@ -57,14 +54,14 @@ def test_generator_loss_is_the_papers_sum() -> None:
     vgg = VggFeatures(VggLayer.VGG22)
     fake, hr = torch.rand(2, 3, 16, 16) * 2 - 1, torch.rand(2, 3, 16, 16) * 2 - 1
     logits = torch.tensor([[0.3], [-0.7]])
-    loss = generator_loss(fake, hr, logits, vgg)
+    loss = generator_loss(Made.once(fake, hr), logits, vgg)
     mse = ((fake - hr) ** 2).sum().item() / fake.numel()
     difference = vgg(fake) - vgg(hr)
     features = (difference**2).sum().item() / difference.numel()
     belief = sum(math.log(1 + math.exp(-x)) for x in (0.3, -0.7)) / 2
     assert [term.item() for term in loss[1:4] if term is not None] == pytest.approx([mse, features, belief], rel=1e-5)
     assert loss.total.item() == pytest.approx(mse + 0.006 * features + 0.001 * belief, rel=1e-5)
-    other = generator_loss(fake, hr, logits, vgg, LossRecipe(vgg_weight=0.5, gan_weight=2, grid_weight=3))
+    other = generator_loss(Made.once(fake, hr), logits, vgg, LossRecipe(vgg_weight=0.5, gan_weight=2, grid_weight=3))
     assert other.total.item() == pytest.approx(
         mse + 0.5 * features + 2 * belief + 3 * grid_loss(fake, hr).item(), rel=1e-5
     )
@@ -99,41 +96,40 @@ def test_grid_loss_sees_a_grid_that_turns_round_on_the_way() -> None:
     assert 0.01 < grid_loss(hr + turned, hr).item() < 0.02
 
 
-@pytest.mark.parametrize(("down", "across"), [(0, 1), (3, 0), (2, 3)])
-def test_shift_takes_the_lr_picture_that_begins_later(down: int, across: int) -> None:
-    pixels = picture(64, 48, 1)
-    lr = Shift(down, across, 4).lr_of(hr_to_tensor(torch.from_numpy(pixels)[None]))
-    wanted = shrink(np.ascontiguousarray(pixels[down : down + 60, across : across + 44]), 4)
-    levels = (lr[0].permute(1, 2, 0) * 255).round().numpy()
-    assert levels.shape == wanted.shape and np.abs(levels - wanted).max() <= 1
-
-
-def test_shift_loss_sees_what_is_tied_to_the_lr_grid_only() -> None:
+def test_two_pictures_of_a_crop_count_alike_by_pixels_and_vgg_sees_their_mean() -> None:
     torch.manual_seed(0)
-    hr = torch.rand(2, 3, 48, 64) * 2 - 1
-    grid = torch.tensor([0.1, -0.1, 0.0, 0.0]).repeat(16)
-    for across in (1, 2, 3):
-        shift = Shift(2, across, 4)
-        later = hr[..., 2:46, across : across + 60]
-        assert shift.loss(hr, later).item() == 0
-        assert shift.loss(hr + grid, later + grid[:60]).item() > 0.01
+    vgg, shift, recipe = VggFeatures(VggLayer.VGG22), Shift(1, 3, 4), LossRecipe(shift_weight=5, shift_mean=True)
+    hr = torch.rand(2, 3, 44, 40) * 2 - 1
+    fake, other, later = torch.rand(2, 3, 44, 40), torch.rand(2, 3, 40, 36), hr[..., 1:41, 3:39]
+    made = Made.twice(fake, hr, other, shift, mean=True)
+    loss = generator_loss(made, torch.zeros(2, 1), vgg, recipe)
+    assert loss.vgg_loss is not None and loss.shift_loss is not None
+    squares = ((fake - hr) ** 2).mean() + ((other - later) ** 2).mean()
+    assert loss.mse_loss.item() == pytest.approx(squares.item() / 2, rel=1e-5)
+    assert loss.grid_loss.item() == pytest.approx((grid_loss(fake, hr) + grid_loss(other, later)).item() / 2, rel=1e-5)
+    mean = (fake[..., 1:41, 3:39] + other) / 2
+    assert loss.vgg_loss.item() == pytest.approx(((vgg(mean) - vgg(later)) ** 2).mean().item(), rel=1e-5)
+    assert loss.shift_loss.item() == pytest.approx(shift.loss(fake, other).item(), rel=1e-5)
+    rest = generator_loss(made, torch.zeros(2, 1), vgg, LossRecipe(shift_mean=True)).total
+    assert loss.total.item() == pytest.approx((rest + 5 * loss.shift_loss).item(), rel=1e-5)
+    alone = generator_loss(Made.twice(fake, hr, other, shift, mean=False), torch.zeros(2, 1), vgg).vgg_loss
+    assert alone is not None and alone.item() == pytest.approx(((vgg(fake) - vgg(hr)) ** 2).mean().item(), rel=1e-5)
 
 
-def test_shifts_are_all_but_none_and_follow_torchs_seed() -> None:
-    torch.manual_seed(1)
-    found = [Shift.random(4) for _ in range(300)]
-    assert {(each.down, each.across) for each in found} == {(y, x) for y in range(4) for x in range(4)} - {(0, 0)}
-    torch.manual_seed(1)
-    assert Shift.random(4) == found[0]
+def test_a_pattern_of_the_lr_grid_is_not_seen_in_the_mean_half_an_lr_pixel_away() -> None:
+    hr, grid = torch.rand(2, 3, 44, 48), torch.tensor([0.1, 0.0, -0.1, 0.0]).repeat(12)
+    shift = Shift(2, 2, 4)
+    made = Made.twice(hr + grid, hr, hr[..., 2:42, 2:46] + grid[:44], shift, mean=True)
+    torch.testing.assert_close(*made.seen)
 
 
 def test_shifted_loss_takes_the_same_window_of_both_pictures() -> None:
     torch.manual_seed(0)
     vgg = VggFeatures(VggLayer.VGG22)
     hr = torch.rand(4, 3, 24, 24) * 2 - 1
-    loss = generator_loss(hr, hr, torch.zeros(4, 1), vgg, LossRecipe(vgg_shifts=True))
+    loss = generator_loss(Made.once(hr, hr), torch.zeros(4, 1), vgg, LossRecipe(vgg_shifts=True))
     assert loss.vgg_loss is not None and loss.vgg_loss.item() == 0
-    other = generator_loss(hr.flip(0), hr, torch.zeros(4, 1), vgg, LossRecipe(vgg_shifts=True))
+    other = generator_loss(Made.once(hr.flip(0), hr), torch.zeros(4, 1), vgg, LossRecipe(vgg_shifts=True))
     difference = vgg(shifted(hr.flip(0))) - vgg(shifted(hr))
     assert other.vgg_loss is not None
     assert other.vgg_loss.item() == pytest.approx((difference**2).mean().item(), rel=1e-5)

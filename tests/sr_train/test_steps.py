@@ -18,6 +18,7 @@ from sr_train.generator import GeneratorConfig, random_generator
 from sr_train.losses import LossRecipe, VggLayer, load_vgg
 from sr_train.metrics import psnr
 from sr_train.pixels import tensor_to_bytes
+from sr_train.shift import Shift
 from sr_train.steps import Numerics, gan_step, resnet_step, to_parts
 from sr_train.training import SRGAN, SRRESNET, Training, new_training
 from tests.sr_train.conftest import picture
@@ -245,6 +246,25 @@ def test_shift_loss_counts_with_its_weight_and_trains(tiny: TrainConfig, vgg_fil
         found.append((values, training.generator.network.state_dict()))
     (without, one), (with_it, other) = found
     assert "shift_loss" not in without and with_it["shift_loss"].item() > 0
-    added = with_it["g_loss"].item() - without["g_loss"].item()
-    assert added == pytest.approx(10 * with_it["shift_loss"].item(), rel=1e-3)
+    terms = with_it["mse_loss"] + 0.006 * with_it["vgg_loss"] + 0.001 * with_it["g_gan_loss"]
+    assert with_it["g_loss"].item() == pytest.approx((terms + 10 * with_it["shift_loss"]).item(), rel=1e-3)
     assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_judges_and_vgg19_see_the_mean_of_two_pictures_where_the_recipe_says(tiny: TrainConfig, vgg_file: Path) -> None:
+    training = _gan(tiny, vgg_file)
+    assert training.discriminator and training.vgg
+    generator, discriminator = copy.deepcopy((training.generator.network, training.discriminator.network))
+    [(lr, hr)] = parts = to_parts(_batch(), 1, CPU)
+    torch.manual_seed(4)
+    shift = Shift.random(4)
+    torch.manual_seed(4)
+    recipe = LossRecipe(shift_mean=True)
+    values = gan_step(training.generator, training.discriminator, training.vgg, parts, CPU, recipe)
+
+    fake, other = generator(lr), generator(shift.lr_of(hr))
+    mean, later = (shift.part(fake) + other) / 2, shift.part(hr)
+    d_loss = -discriminator(later).sigmoid().log().mean() - (1 - discriminator(mean).sigmoid()).log().mean()
+    assert values["d_loss"].item() == pytest.approx(d_loss.item(), rel=1e-4)
+    vgg_loss = ((training.vgg(mean) - training.vgg(later)) ** 2).mean()
+    assert values["vgg_loss"].item() == pytest.approx(vgg_loss.item(), rel=1e-4)

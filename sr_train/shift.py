@@ -1,0 +1,58 @@
+"""The same crop made of LR pixels that lie elsewhere: what moves with them is the generator's, not the photo's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["Shift", "high_pass"]
+
+SHIFT_BORDER = 8  # HR pixels that know nothing of what lies beyond the crop
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Where the pixels of another LR picture of nearly the same crop begin: between those of the first."""
+
+    down: int  # HR pixels, below the scale
+    across: int
+    scale: int
+
+    @staticmethod
+    def random(scale: int) -> Shift:
+        """Any that moves both ways, from torch's random numbers."""
+        down, across = torch.randint(1, scale, (2,)).tolist()
+        return Shift(down, across, scale)
+
+    def lr_of(self, hr: Tensor) -> Tensor:
+        """LR in [0, 1], whole bytes, by antialiased bicubic, of HR in [-1, 1], shifted. NCHW; an LR pixel smaller."""
+        part = (self.part(hr) + 1) / 2
+        small = functional.interpolate(part, scale_factor=1 / self.scale, mode="bicubic", antialias=True)
+        return (small.clamp(0, 1) * 255).round() / 255
+
+    def loss(self, fake: Tensor, of_shifted: Tensor) -> Tensor:
+        """The mean squared difference of the two pictures that were made of one crop, away from the borders.
+
+        Of their high pass: coarser differences are of what the two LR pictures show, and holding them down blurs.
+        """
+        inner = slice(SHIFT_BORDER - 1, 1 - SHIFT_BORDER)  # the high pass takes a pixel
+        first, second = (picture.float()[..., inner, inner] for picture in (self.part(fake), of_shifted))
+        return functional.mse_loss(high_pass(first), high_pass(second))
+
+    def part(self, picture: Tensor) -> Tensor:
+        """What the shifted LR picture shows, of an NCHW picture with sides in HR pixels: an LR pixel smaller."""
+        height, width = (side - self.scale for side in picture.shape[-2:])
+        return picture[..., self.down : self.down + height, self.across : self.across + width]
+
+
+def high_pass(picture: Tensor) -> Tensor:
+    """NCHW less its binomial blur of 3x3 pixels, a pixel smaller on each side.
+
+    What alternates from pixel to pixel stays whole, what repeats every 4 pixels by half, every 16 by a 26th.
+    """
+    channels, line = picture.shape[1], picture.new_tensor((0.25, 0.5, 0.25))
+    blur = torch.outer(line, line).expand(channels, 1, 3, 3)
+    return picture[..., 1:-1, 1:-1] - functional.conv2d(picture, blur, groups=channels)
