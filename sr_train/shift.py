@@ -10,8 +10,6 @@ from torch.nn import functional
 
 __all__ = ["Shift", "high_pass"]
 
-SHIFT_BORDER = 8  # HR pixels that know nothing of what lies beyond the crop
-
 
 @dataclass(frozen=True)
 class Shift:
@@ -34,13 +32,12 @@ class Shift:
         return (small.clamp(0, 1) * 255).round() / 255
 
     def loss(self, fake: Tensor, of_shifted: Tensor) -> Tensor:
-        """The mean squared difference of the two pictures that were made of one crop, away from the borders.
+        """The mean squared difference of the two pictures that were made of one crop.
 
-        Of their high pass: coarser differences are of what the two LR pictures show, and holding them down blurs.
+        Of their high pass: coarser differences are of what the two LR pictures show, and holding them down blurs. Up to
+        the borders, of which one picture knows more than the other: left out, they would fill with patterns.
         """
-        inner = slice(SHIFT_BORDER - 1, 1 - SHIFT_BORDER)  # the high pass takes a pixel
-        first, second = (picture.float()[..., inner, inner] for picture in (self.part(fake), of_shifted))
-        return functional.mse_loss(high_pass(first), high_pass(second))
+        return functional.mse_loss(high_pass(self.part(fake).float()), high_pass(of_shifted.float()))
 
     def part(self, picture: Tensor) -> Tensor:
         """What the shifted LR picture shows, of an NCHW picture with sides in HR pixels: an LR pixel smaller."""

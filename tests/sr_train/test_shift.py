@@ -48,6 +48,13 @@ def test_shift_loss_lets_coarser_differences_be() -> None:
     assert of_wave(16) < 0.002 * of_wave(2)
 
 
+def test_shift_loss_sees_a_pattern_along_the_border_only() -> None:
+    shift, plain = Shift(1, 1, 4), torch.zeros(1, 3, 48, 64)
+    rows = plain.clone()
+    rows[..., 41:45, :] = torch.tensor([0.1, -0.1]).repeat(32)
+    assert shift.loss(rows, plain[..., :44, :60]).item() > 1e-4
+
+
 def test_shifts_move_both_ways_and_follow_torchs_seed() -> None:
     torch.manual_seed(1)
     found = [Shift.random(4) for _ in range(300)]
