@@ -50,6 +50,6 @@ def high_pass(picture: Tensor) -> Tensor:
 
     What alternates from pixel to pixel stays whole, what repeats every 4 pixels by half, every 16 by a 26th.
     """
-    channels, line = picture.shape[1], picture.new_tensor((0.25, 0.5, 0.25))
-    blur = torch.outer(line, line).expand(channels, 1, 3, 3)
-    return picture[..., 1:-1, 1:-1] - functional.conv2d(picture, blur, groups=channels)
+    rows = (picture[..., :-2, :] + 2 * picture[..., 1:-1, :] + picture[..., 2:, :]) / 4
+    blur = (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 4  # sums: autocast would round a convolution's
+    return picture[..., 1:-1, 1:-1] - blur

@@ -69,3 +69,11 @@ def test_high_pass_keeps_of_a_wave_what_it_says(period: int, kept: float) -> Non
     found = high_pass(wave)
     assert found.shape == (1, 3, 6, 62)
     torch.testing.assert_close(found, kept * wave[..., 1:-1, 1:-1], rtol=0.01, atol=1e-6)
+
+
+def test_high_pass_is_as_exact_under_autocast() -> None:
+    """A hundredth of the blurred values is what remains of a fine wave: half precision would drown it."""
+    picture = torch.rand(1, 3, 24, 24)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = high_pass(picture)
+    torch.testing.assert_close(inside, high_pass(picture), rtol=0, atol=0)
