@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from strips import Crop, write_curves, write_strip
 
 import sr_train.cli
@@ -32,6 +33,7 @@ from sr_export.model import Model, ModelKind, find_model, shipped_models
 from sr_export.strength import BASE, TOP, blend
 from sr_train.atomic_file import atomic_file
 from sr_train.checkpoint import load_checkpoint
+from sr_train.degrade import through_jpeg
 from sr_train.errors import SRError, UsageError
 from sr_train.evaluate import TestImage, bicubic, least_side, read_test_images, upscaler
 from sr_train.generator import Generator
@@ -39,6 +41,7 @@ from sr_train.metrics import Pixels
 from sr_train.pictures import Skipped, open_folder
 
 ROOT = Path(__file__).resolve().parents[1]
+PHOTO = "photo"  # the model for pictures that went through JPEG
 TITLES = {"bicubic": "bicubic", BASE: "SRResNet", TOP: "SRGAN"}
 CROPS = {  # HR pixels: where there is something to see
     "astronaut": Crop(8, 84, 112),
@@ -58,6 +61,9 @@ FAILURES = {  # HR pixels: what a quarter of the size has lost for good
     ),
 }
 SAMPLES = "samples"
+JPEG_QUALITIES = (60, 75, 90)  # of LR, where PHOTO is measured
+JPEG_SHOWN, JPEG_SAMPLES = 75, ("cat", "coffee")
+JPEG_MARK = ", LR a JPEG of "  # what `sr-train eval --jpeg` adds to a set's name
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 STRENGTH_SAMPLE = "cat"
 HEADER = "| {} | PSNR-Y, dB | SSIM-Y | PSNR-RGB, dB | LPIPS-alex |"
@@ -117,7 +123,8 @@ def make_results(models: Sequence[Model], options: Options) -> None:
         columns = [("LR", image.lr), ("bicubic", bicubic(4)(image.lr))]
         for name, generator in generators.items():
             result = upscaler(generator, torch.device("cpu"))(image.lr)
-            columns.append((_title(name), result))
+            if name != PHOTO:
+                columns.append((_title(name), result))
             shifts[name] = max(shifts[name], _colour_shift(image.lr, result))
         columns.append(("HR", image.hr))
         write_strip(images / f"{image.name}.png", CROPS[image.name], columns)
@@ -127,6 +134,8 @@ def make_results(models: Sequence[Model], options: Options) -> None:
         _write_strengths(images / "strength.png", generators[BASE], generators[TOP], samples)
         half = upscaler(blend(generators[BASE], generators[TOP], 0.5), torch.device("cpu"))
         shifts["strength 0.5"] = max(_colour_shift(image.lr, half(image.lr)) for image in samples)
+    if PHOTO in generators:
+        _write_jpegs(images, generators, samples)
     if options.run:
         write_curves(images / "curves.png", options.run)
     rows = _measured(models, options)
@@ -135,13 +144,13 @@ def make_results(models: Sequence[Model], options: Options) -> None:
         _update_card(options.cards / f"{model.name}.md", _card_figures(model, rows))
 
 
-def evaluate(models: Sequence[Model], sets: Sequence[Path], lpips: Path | None) -> list[Row]:
+def evaluate(models: Sequence[Model], sets: Sequence[Path], lpips: Path | None, jpeg: Sequence[int] = ()) -> list[Row]:
     """The rows of `sr-train eval`, which says on stderr what is wrong when it fails; then UsageError is raised."""
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder) / "figures.json"
         with redirect_stdout(io.StringIO()):
             try:
-                sr_train.cli.main([*_eval_arguments(models, sets, lpips), "--json", str(figures)])
+                sr_train.cli.main([*_eval_arguments(models, sets, lpips, jpeg), "--json", str(figures)])
             except SystemExit as ended:
                 if ended.code:
                     raise UsageError("the sets were not measured; see the line above") from None
@@ -149,8 +158,11 @@ def evaluate(models: Sequence[Model], sets: Sequence[Path], lpips: Path | None) 
         return rows
 
 
-def _eval_arguments(models: Sequence[Model], sets: Sequence[Path], lpips: Path | None) -> list[str]:
+def _eval_arguments(
+    models: Sequence[Model], sets: Sequence[Path], lpips: Path | None, jpeg: Sequence[int] = ()
+) -> list[str]:
     given = ["--lpips-weights", str(lpips)] if lpips else []
+    given += ["--jpeg", *map(str, jpeg)] if jpeg else []
     return ["eval", *(str(model.path) for model in models), "--data", *map(str, sets), *given]
 
 
@@ -165,6 +177,8 @@ def _measured(models: Sequence[Model], options: Options) -> list[Row]:
         new = evaluate(models, [ROOT / "samples", *options.sets], options.lpips_weights)
         for row in new:
             row["set"] = SAMPLES if Path(row["set"]).name == SAMPLES else row["set"]  # whatever the clone is called
+        if options.sets and PHOTO in sums:
+            new += evaluate(models, options.sets, options.lpips_weights, JPEG_QUALITIES)
         again = {row["set"] for row in new}
         rows = [*new, *(row for row in rows if row["set"] not in again)]
         _write(path, json.dumps({"checkpoints": sums, "results": rows}, indent=1) + "\n")
@@ -185,6 +199,18 @@ def _write_strengths(path: Path, base: Generator, top: Generator, samples: Seque
     image = next(one for one in samples if one.name == STRENGTH_SAMPLE)
     columns = [(f"strength {s:g}", upscaler(blend(base, top, s), torch.device("cpu"))(image.lr)) for s in STRENGTHS]
     write_strip(path, CROPS[STRENGTH_SAMPLE], columns)
+
+
+def _write_jpegs(images: Path, generators: Mapping[str, Generator], samples: Sequence[TestImage]) -> None:
+    """Samples whose LR went through JPEG, by TOP (where it is there) and PHOTO."""
+    for image in samples:
+        if image.name in JPEG_SAMPLES:
+            lr = np.array(through_jpeg(Image.fromarray(image.lr), JPEG_SHOWN))
+            columns = [(f"JPEG, {JPEG_SHOWN}", lr), ("bicubic", bicubic(4)(lr))]
+            for name in (TOP, PHOTO):
+                if name in generators:
+                    columns.append((_title(name), upscaler(generators[name], torch.device("cpu"))(lr)))
+            write_strip(images / f"jpeg_{image.name}.png", CROPS[image.name], [*columns, ("HR", image.hr)])
 
 
 def _colour_shift(lr: Pixels, result: Pixels) -> float:
@@ -226,7 +252,10 @@ def _page(
         f"{what}:\n\n![{name}: LR, bicubic, the models, HR](images/results/failure_{name}.png)\n"
         for name, (what, _) in FAILURES.items()
     ]
-    parts += ["## On the test sets\n", *_test_sets([row for row in rows if row["set"] != SAMPLES])]
+    tests = [row for row in rows if row["set"] != SAMPLES]
+    parts += ["## On the test sets\n", *_test_sets([row for row in tests if JPEG_MARK not in row["set"]])]
+    if PHOTO in {model.name for model in models}:
+        parts += ["## Through JPEG\n", *_through_jpeg([row for row in tests if JPEG_MARK in row["set"]])]
     if (images / "curves.png").is_file():
         parts += [
             "## Training\n",
@@ -235,16 +264,24 @@ def _page(
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _test_sets(rows: Sequence[Row]) -> list[str]:
+def _through_jpeg(rows: Sequence[Row]) -> list[str]:
+    parts = [f"`{PHOTO}` is for photos as phones and the web have them. LR as above, saved as JPEG of {JPEG_SHOWN}:\n"]
+    parts += [f"![{name}: JPEG, bicubic, the models, HR](images/results/jpeg_{name}.png)\n" for name in JPEG_SAMPLES]
+    return parts + _tables(rows)
+
+
+def _tables(rows: Sequence[Row]) -> list[str]:
+    """A table for each set of these rows."""
     parts = []
-    names = list(dict.fromkeys(row["set"] for row in rows))
-    for name in names:
+    for name in dict.fromkeys(row["set"] for row in rows):
         of_set = [row for row in rows if row["set"] == name]
-        count = len(of_set[0]["images"])
-        parts += [f"**{name}**, {count} pictures:\n"]
+        parts += [f"**{name}**, {len(of_set[0]['images'])} pictures:\n"]
         parts += [_table("method", [(_title(row["method"]), row["mean"]) for row in of_set])]
-    if not names:
-        parts.append(f"Not measured with these checkpoints yet: {MEASURE}.\n")
+    return parts or [f"Not measured with these checkpoints yet: {MEASURE}.\n"]
+
+
+def _test_sets(rows: Sequence[Row]) -> list[str]:
+    parts = _tables(rows)
     lines = ["| PSNR-Y / SSIM-Y / LPIPS-alex | Set5 | Set14 |", "|---|---|---|"]
     lines += [f"| {name} | {set5} | {set14} |" for name, set5, set14 in PUBLISHED]
     parts += [
@@ -267,15 +304,20 @@ def _table(first: str, rows: Sequence[tuple[str, dict[str, float | None]]]) -> s
 
 def _card_figures(model: Model, rows: Sequence[Row]) -> str:
     """What stands in a card under Figures: the command, and the table of bicubic and this model."""
-    shown = [row for row in rows if row["method"] in ("bicubic", model.name) and row["set"] != SAMPLES]
+    own = [row for row in rows if row["set"] != SAMPLES and (model.name == PHOTO or JPEG_MARK not in row["set"])]
+    compared = ("bicubic", TOP, PHOTO) if model.name == PHOTO else ("bicubic", model.name)
+    shown = [row for row in own if row["method"] in compared]
     if not any(row["method"] == model.name for row in shown):
         return f"Not measured with these weights yet: {MEASURE}.\n"
-    sets = [Path(name) for name in dict.fromkeys(row["set"] for row in shown)]
+    sets = [Path(name) for name in dict.fromkeys(row["set"] for row in shown) if JPEG_MARK not in name]
     lpips = None if all(row["mean"]["lpips"] is None for row in shown) else Path("FILE")
-    shipped = replace(model, path=Path("sr_export/models") / model.path.name)
-    command = " ".join(["sr-train", *_eval_arguments([shipped], sets, lpips)])
+    names = [name for name in (TOP, PHOTO) if any(row["method"] == name for row in shown)]
+    shipped = [replace(model, path=Path(f"sr_export/models/{name}.safetensors")) for name in names or [model.name]]
+    runs = [(), JPEG_QUALITIES] if any(JPEG_MARK in row["set"] for row in shown) else [()]
+    commands = [" ".join(["sr-train", *_eval_arguments(shipped, sets, lpips, jpeg)]) for jpeg in runs]
     table = _table("set, method", [(f"{row['set']}, {_title(row['method'])}", row["mean"]) for row in shown])
-    return f"    {command}\n\n{table}\nOf the checkpoint with SHA-256 `{model.sha256}`.\n"
+    lines = "".join(f"    {command}\n" for command in commands)
+    return f"{lines}\n{table}\nOf the checkpoint with SHA-256 `{model.sha256}`.\n"
 
 
 def _update_card(path: Path, figures: str) -> None:

@@ -86,6 +86,31 @@ def test_with_both_models_there_is_a_column_for_each_and_a_strip_of_strengths(
         assert image.width == 5 * (112 * strips.ZOOM + strips.GAP) - strips.GAP  # LR, bicubic, both models, HR
 
 
+def test_model_for_photos_is_shown_and_measured_through_jpeg(results: ModuleType, tmp_path: Path) -> None:
+    for seed, name in enumerate(("srgan", "photo")):
+        save_checkpoint(tmp_path / f"{name}.safetensors", random_generator(TINY, seed))
+        (tmp_path / f"{name}.md").write_text("<!-- figures -->\n<!-- end of figures -->\n")
+    (tmp_path / "Set1/HR").mkdir(parents=True)
+    Image.fromarray(random_pixels(64, 80)).save(tmp_path / "Set1/HR/a.png")
+    models = [str(tmp_path / f"{name}.safetensors") for name in ("srgan", "photo")]
+    place = ["--models", *models, "--out", str(tmp_path / "docs"), "--cards", str(tmp_path)]
+    assert results.main([*place, "--sets", str(tmp_path / "Set1/HR")]) == 0
+    page = (tmp_path / "docs/results.md").read_text()
+    assert {"images/results/jpeg_cat.png", "images/results/jpeg_coffee.png"} < set(_pictures(page))
+    before, jpeg = page.split("## Through JPEG")
+    assert "LR a JPEG" not in before and jpeg.count("| photo | ") == jpeg.count("| SRGAN | ") == 3
+    strips = sys.modules["strips"]
+    for name, columns in (("cat", 4), ("jpeg_cat", 5)):  # LR, bicubic, SRGAN, HR; photo's column is JPEG's
+        with Image.open(tmp_path / f"docs/images/results/{name}.png") as image:
+            assert image.width == columns * (112 * strips.ZOOM + strips.GAP) - strips.GAP
+    cards = {name: (tmp_path / f"{name}.md").read_text() for name in ("srgan", "photo")}
+    assert "JPEG" not in cards["srgan"] and "--jpeg" not in cards["srgan"] and "photo" not in cards["srgan"]
+    assert "--jpeg 60 75 90" in cards["photo"] and "| Set1/HR, LR a JPEG of 75, SRGAN |" in cards["photo"]
+    kept = page, cards["photo"]
+    assert results.main(place) == 0
+    assert ((tmp_path / "docs/results.md").read_text(), (tmp_path / "photo.md").read_text()) == kept
+
+
 def test_a_strip_shows_the_same_square_of_each_picture(results: ModuleType, tmp_path: Path) -> None:
     hr = random_pixels(64, 64)
     lr = np.ascontiguousarray(hr[::4, ::4])
