@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 PRESETS = ("seed", "paper", "fast")
-LEAST_PAIRED = 32  # HR pixels of a crop that is made twice: what both show must hold 16 for VGG19, and borders
+LEAST_SHIFTED = 32  # HR pixels of a crop that is made several times: what all show must hold 16 for VGG19
 Table = TypeVar("Table")
 
 
@@ -172,15 +172,17 @@ class GanConfig(StageConfig):
     head_start: int = 0  # steps in which the discriminator learns alone
     discriminator_rate: float = 1.0  # the discriminator's learning rate, in units of the generator's
     frozen_upsampling: bool = False  # all behind the body stays as stage 1 left it, and learns no grid
-    shift_weight: float = LossRecipe.shift_weight  # of shift_loss, against what is tied to the LR grid
-    shift_mean: bool = False  # VGG19 and the discriminator see two pictures' mean, of LR pixels that lie elsewhere
+    shift_pictures: int = (
+        LossRecipe.shift_pictures
+    )  # of each crop, of LR pixels that lie elsewhere; their mean is judged
+    shift_weight: float = LossRecipe.shift_weight  # of shift_loss, between them, against what is tied to the LR grid
     vgg_shifts: bool = False  # VGG19 sees each crop at another offset, so that its max-pools teach no grid
 
     @property
     def loss(self) -> LossRecipe:
         """How the generator's loss is made."""
         return LossRecipe(
-            self.vgg_weight, self.gan_weight, self.vgg_shifts, self.grid_weight, self.shift_weight, self.shift_mean
+            self.vgg_weight, self.gan_weight, self.vgg_shifts, self.grid_weight, self.shift_pictures, self.shift_weight
         )
 
 
@@ -213,11 +215,15 @@ class TrainConfig:
         for key in ("vgg_weight", "gan_weight", "grid_weight", "shift_weight"):
             weight = getattr(self.gan, key)
             _require(0 <= weight < math.inf, f"gan.{key}", weight, "a finite number, at least 0")
-        if self.gan.loss.pairs:
-            pairs = "with gan.shift_weight or gan.shift_mean"
-            _require(crop >= LEAST_PAIRED, "data.crop", crop, f"at least {LEAST_PAIRED} {pairs}")
+        pictures = self.gan.shift_pictures
+        _require(1 <= pictures <= scale, "gan.shift_pictures", pictures, f"from 1 to the scale, {scale}")
+        if pictures > 1:
+            _require(crop >= LEAST_SHIFTED, "data.crop", crop, f"at least {LEAST_SHIFTED} with gan.shift_pictures")
             bicubic = self.data.degradation is Degradation.BICUBIC
-            _require(bicubic, "data.degradation", self.data.degradation, f"bicubic {pairs}, as the second LR picture")
+            must_be = "bicubic with gan.shift_pictures, whose LR is made so"
+            _require(bicubic, "data.degradation", self.data.degradation, must_be)
+        elif self.gan.shift_weight:
+            _require(False, "gan.shift_weight", self.gan.shift_weight, "0 without gan.shift_pictures=2 or more")
 
 
 def _check_stage(name: str, stage: StageConfig) -> None:

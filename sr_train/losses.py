@@ -4,10 +4,9 @@
     mse_loss        mean over all values of (G - HR)², both in [-1, 1]
     vgg_loss        mean over all values of (φ(G) - φ(HR))², φ one activation of VGG19
     g_gan_loss      -log D(G), the mean over the batch
-    shift_loss      no part of the paper's, weight 0 unless asked for: how far two pictures of one crop differ whose LR
+    shift_loss      no part of the paper's, weight 0 unless asked for: how far pictures of one crop differ whose LR
                     pixels lie elsewhere, in what is finer than an LR pixel. Whatever is tied to the LR grid (weaves,
-                    checkerboards, combs along edges) is in one place in the one and in another in the other; what
-                    is in the photo is not
+                    checkerboards, combs along edges) is elsewhere in each of them; what is in the photo is not
     grid_loss       no part of the paper's, weight 0 unless asked for: see there
     d_loss          -log D(HR) - log(1 - D(G)), the mean over the batch
 
@@ -29,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sr_train.errors import WeightsError
-from sr_train.shift import Shift
+from sr_train.shift import Shift, inside, variance
 from sr_train.weights import fill, read_weights
 
 __all__ = [
@@ -71,13 +70,8 @@ class LossRecipe:
     gan_weight: float = 0.001
     vgg_shifts: bool = False  # VGG19 sees each crop at another offset: `shifted`
     grid_weight: float = 0.0  # of grid_loss
-    shift_weight: float = 0.0  # of shift_loss; 0: it is not computed
-    shift_mean: bool = False  # VGG19 and the discriminator see the mean of both pictures of a crop: `Made`
-
-    @property
-    def pairs(self) -> bool:
-        """Whether each crop is made twice, of LR pixels that lie elsewhere."""
-        return self.shift_mean or self.shift_weight > 0
+    shift_pictures: int = 1  # how often each crop is made, of LR pixels that lie elsewhere: `Made.often`
+    shift_weight: float = 0.0  # of shift_loss, where there are several pictures
 
 
 PAPER = LossRecipe()
@@ -100,9 +94,9 @@ class GeneratorLoss(NamedTuple):
 class Made:
     """What the generator made of a batch of crops, beside the crops: float NCHW RGB in [-1, 1]."""
 
-    pictures: Sequence[tuple[Tensor, Tensor]]  # generated and HR, for the losses by pixels: one pair or two
+    pictures: Sequence[tuple[Tensor, Tensor]]  # generated and HR, for the losses by pixels
     seen: tuple[Tensor, Tensor]  # generated and HR, for VGG19 and the discriminator
-    shift: Shift | None = None  # of the second pair
+    views: Sequence[Tensor] = ()  # the same part of each picture, where a crop was made more than once
 
     @staticmethod
     def once(fake: Tensor, hr: Tensor) -> Made:
@@ -110,15 +104,16 @@ class Made:
         return Made([(fake, hr)], (fake, hr))
 
     @staticmethod
-    def twice(fake: Tensor, hr: Tensor, other: Tensor, shift: Shift, *, mean: bool) -> Made:
-        """Also `other`, made of the same crops by LR pixels that lie elsewhere, and an LR pixel smaller.
+    def often(fake: Tensor, hr: Tensor, others: Sequence[tuple[Shift, Tensor]]) -> Made:
+        """Also `others`, made of the same crops by LR pixels that lie elsewhere; seen is the mean of all.
 
-        `mean`: seen is the mean of the two. What is tied to the LR grid cancels in it, most of all where the pixels lay
-        half an LR pixel away, so that it earns nothing; texture counts where both pictures have it.
+        In the mean cancels what is tied to the LR grid (wholly where there are as many pictures as the scale), so that
+        it earns nothing; texture counts where all pictures have it.
         """
-        first, hr_of_both = shift.part(fake), shift.part(hr)
-        seen = ((first + other) / 2, hr_of_both) if mean else (fake, hr)
-        return Made([(fake, hr), (other, hr_of_both)], seen, shift)
+        scale = others[0][0].scale
+        views = [inside(fake, scale), *(shift.inside(other) for shift, other in others)]
+        pictures = [(fake, hr), *((other, shift.part(hr)) for shift, other in others)]
+        return Made(pictures, (torch.stack(views).mean(dim=0), inside(hr, scale)), views)
 
 
 class VggFeatures(nn.Module):
@@ -226,8 +221,8 @@ def shifted(images: Tensor) -> Tensor:
 def generator_loss(made: Made, fake_logits: Tensor, vgg: VggFeatures, recipe: LossRecipe = PAPER) -> GeneratorLoss:
     """The generator's loss of a batch; `fake_logits` are the discriminator's of the picture that it saw, N x M.
 
-    mse_loss and grid_loss are the means over both pictures where there are two. Sums are in float32 whatever the
-    precision of the networks.
+    mse_loss and grid_loss are the means over all pictures of a crop where there are several. Sums are in float32
+    whatever the precision of the networks.
     """
     mse_loss = torch.stack([functional.mse_loss(fake.float(), hr.float()) for fake, hr in made.pictures]).mean()
     grid = torch.stack([grid_loss(fake, hr) for fake, hr in made.pictures]).mean()
@@ -236,7 +231,7 @@ def generator_loss(made: Made, fake_logits: Tensor, vgg: VggFeatures, recipe: Lo
     vgg_loss = _vgg_loss(*made.seen, vgg, shifts=recipe.vgg_shifts) if recipe.vgg_weight else None
     if vgg_loss is not None:
         total = total + recipe.vgg_weight * vgg_loss
-    shift_loss = made.shift.loss(*(fake for fake, _ in made.pictures)) if made.shift else None
+    shift_loss = variance(made.views) if made.views else None
     if shift_loss is not None:
         total = total + recipe.shift_weight * shift_loss
     return GeneratorLoss(total, mse_loss, vgg_loss, g_gan_loss, grid, shift_loss)

@@ -150,7 +150,8 @@ def _generator_loss(config: TrainConfig) -> str:
     grid = f" + {gan.grid_weight:g} * grid_loss" if gan.grid_weight else ""
     grid += f" + {gan.shift_weight:g} * shift_loss" if gan.shift_weight else ""
     vgg = f" + {gan.vgg_weight:g} * {gan.vgg_layer}{shifts}" if gan.vgg_weight else ""
-    judges = f"discriminator: {config.model.discriminator}{', of the mean of two' if gan.shift_mean else ''}"
+    mean = f", of the mean of {gan.shift_pictures}" if gan.shift_pictures > 1 else ""
+    judges = f"discriminator: {config.model.discriminator}{mean}"
     return f"mse_loss{vgg} + {gan.gan_weight:g} * g_gan_loss{grid} ({judges})"
 
 

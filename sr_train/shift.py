@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Shift", "high_pass"]
+__all__ = ["Shift", "high_pass", "inside", "variance"]
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,10 @@ class Shift:
     scale: int
 
     @staticmethod
-    def random(scale: int) -> Shift:
-        """Any that moves both ways, from torch's random numbers."""
-        down, across = torch.randint(1, scale, (2,)).tolist()
-        return Shift(down, across, scale)
+    def random(scale: int, count: int) -> list[Shift]:
+        """`count` of them, below `scale`, from torch's random numbers: no two alike down, no two alike across, no 0."""
+        places = [(torch.randperm(scale - 1)[:count] + 1).tolist() for _ in range(2)]
+        return [Shift(down, across, scale) for down, across in zip(*places, strict=True)]
 
     def lr_of(self, hr: Tensor) -> Tensor:
         """LR in [0, 1], whole bytes, by antialiased bicubic, of HR in [-1, 1], shifted. NCHW; an LR pixel smaller."""
@@ -31,18 +32,29 @@ class Shift:
         small = functional.interpolate(part, scale_factor=1 / self.scale, mode="bicubic", antialias=True)
         return (small.clamp(0, 1) * 255).round() / 255
 
-    def loss(self, fake: Tensor, of_shifted: Tensor) -> Tensor:
-        """The mean squared difference of the two pictures that were made of one crop.
-
-        Of their high pass: coarser differences are of what the two LR pictures show, and holding them down blurs. Up to
-        the borders, of which one picture knows more than the other: left out, they would fill with patterns.
-        """
-        return functional.mse_loss(high_pass(self.part(fake).float()), high_pass(of_shifted.float()))
+    def inside(self, of_shifted: Tensor) -> Tensor:
+        """Of a picture made of the shifted LR picture, what all shifts show: `inside` of the unshifted one."""
+        down, across = self.scale - self.down, self.scale - self.across
+        height, width = (side - self.scale for side in of_shifted.shape[-2:])
+        return of_shifted[..., down : down + height, across : across + width]
 
     def part(self, picture: Tensor) -> Tensor:
         """What the shifted LR picture shows, of an NCHW picture with sides in HR pixels: an LR pixel smaller."""
         height, width = (side - self.scale for side in picture.shape[-2:])
         return picture[..., self.down : self.down + height, self.across : self.across + width]
+
+
+def inside(picture: Tensor, scale: int) -> Tensor:
+    """NCHW without an LR pixel on each side: what the LR pictures of all shifts show."""
+    return picture[..., scale:-scale, scale:-scale]
+
+
+def variance(views: Sequence[Tensor]) -> Tensor:
+    """The mean variance of the high pass of at least two views of the same: half of what two differ by, squared.
+
+    Of the high pass, because coarser differences are of what the LR pictures show, and holding them down blurs.
+    """
+    return torch.stack([high_pass(view.float()) for view in views]).var(dim=0).mean()
 
 
 def high_pass(picture: Tensor) -> Tensor:

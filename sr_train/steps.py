@@ -151,8 +151,8 @@ def _make(network: Generator, lr: Tensor, hr: Tensor, recipe: LossRecipe, numeri
     """A part of a batch through the generator: once, or also from LR pixels that lie elsewhere."""
     with numerics.autocast():
         fake = network(lr)
-        if not recipe.pairs:
+        if recipe.shift_pictures == 1:
             return Made.once(fake, hr)
-        shift = Shift.random(hr.shape[-1] // lr.shape[-1])
-        other = network(numerics.place(shift.lr_of(hr)))
-    return Made.twice(fake, hr, other, shift, mean=recipe.shift_mean)
+        shifts = Shift.random(hr.shape[-1] // lr.shape[-1], recipe.shift_pictures - 1)
+        shifted = network(numerics.place(torch.cat([shift.lr_of(hr) for shift in shifts])))
+    return Made.often(fake, hr, list(zip(shifts, shifted.chunk(len(shifts)), strict=True)))

@@ -68,13 +68,17 @@ def test_what_cannot_be_meant_is_an_error_that_helps(change: str, message: str) 
         load_config("paper", [change])
 
 
-@pytest.mark.parametrize("pairs", ["gan.shift_weight=1", "gan.shift_mean=true"])
-def test_two_pictures_of_a_crop_need_room_and_a_second_lr_picture_like_the_first(pairs: str) -> None:
-    load_config("fast", [pairs, "data.crop=32"])
-    with pytest.raises(ConfigError, match=r"data.crop is 28, but must be at least 32 with gan.shift"):
-        load_config("fast", [pairs, "data.crop=28"])
-    with pytest.raises(ConfigError, match=r"data.degradation is photo, but must be bicubic with gan.shift"):
-        load_config("fast", [pairs, "data.degradation=photo"])
+def test_several_pictures_of_a_crop_need_room_and_lr_pictures_made_alike() -> None:
+    load_config("fast", ["gan.shift_pictures=4", "data.crop=32", "gan.shift_weight=1"])
+    for change, message in (
+        (["gan.shift_pictures=4", "data.crop=28"], "data.crop is 28, but must be at least 32 with gan.shift_pictures"),
+        (["gan.shift_pictures=2", "data.degradation=photo"], "data.degradation is photo, but must be bicubic with gan"),
+        (["gan.shift_pictures=5"], "gan.shift_pictures is 5, but must be from 1 to the scale, 4"),
+        (["gan.shift_pictures=0"], "gan.shift_pictures is 0, but must be from 1"),
+        (["gan.shift_weight=1"], "gan.shift_weight is 1.0, but must be 0 without gan.shift_pictures=2 or more"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_config("fast", change)
 
 
 def test_unknown_preset_and_broken_file(tmp_path: Path) -> None:

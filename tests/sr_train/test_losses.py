@@ -25,7 +25,7 @@ from sr_train.losses import (
     load_vgg,
     shifted,
 )
-from sr_train.shift import Shift
+from sr_train.shift import Shift, variance
 
 
 def test_gan_loss_is_minus_log_of_the_discriminators_belief() -> None:
@@ -96,31 +96,46 @@ def test_grid_loss_sees_a_grid_that_turns_round_on_the_way() -> None:
     assert 0.01 < grid_loss(hr + turned, hr).item() < 0.02
 
 
-def test_two_pictures_of_a_crop_count_alike_by_pixels_and_vgg_sees_their_mean() -> None:
+def test_all_pictures_of_a_crop_count_alike_by_pixels_and_vgg_sees_their_mean() -> None:
     torch.manual_seed(0)
-    vgg, shift, recipe = VggFeatures(VggLayer.VGG22), Shift(1, 3, 4), LossRecipe(shift_weight=5, shift_mean=True)
-    hr = torch.rand(2, 3, 44, 40) * 2 - 1
-    fake, other, later = torch.rand(2, 3, 44, 40), torch.rand(2, 3, 40, 36), hr[..., 1:41, 3:39]
-    made = Made.twice(fake, hr, other, shift, mean=True)
+    vgg, recipe = VggFeatures(VggLayer.VGG22), LossRecipe(shift_pictures=3, shift_weight=5)
+    hr, fake = torch.rand(2, 3, 44, 40) * 2 - 1, torch.rand(2, 3, 44, 40)
+    others = [(Shift(1, 3, 4), torch.rand(2, 3, 40, 36)), (Shift(2, 1, 4), torch.rand(2, 3, 40, 36))]
+    made = Made.often(fake, hr, others)
     loss = generator_loss(made, torch.zeros(2, 1), vgg, recipe)
     assert loss.vgg_loss is not None and loss.shift_loss is not None
-    squares = ((fake - hr) ** 2).mean() + ((other - later) ** 2).mean()
-    assert loss.mse_loss.item() == pytest.approx(squares.item() / 2, rel=1e-5)
-    assert loss.grid_loss.item() == pytest.approx((grid_loss(fake, hr) + grid_loss(other, later)).item() / 2, rel=1e-5)
-    mean = (fake[..., 1:41, 3:39] + other) / 2
-    assert loss.vgg_loss.item() == pytest.approx(((vgg(mean) - vgg(later)) ** 2).mean().item(), rel=1e-5)
-    assert loss.shift_loss.item() == pytest.approx(shift.loss(fake, other).item(), rel=1e-5)
-    rest = generator_loss(made, torch.zeros(2, 1), vgg, LossRecipe(shift_mean=True)).total
+    pairs = [(fake, hr), (others[0][1], hr[..., 1:41, 3:39]), (others[1][1], hr[..., 2:42, 1:37])]
+    squares = [((picture - wanted) ** 2).mean().item() for picture, wanted in pairs]
+    assert loss.mse_loss.item() == pytest.approx(sum(squares) / 3, rel=1e-5)
+    assert loss.grid_loss.item() == pytest.approx(sum(grid_loss(*pair).item() for pair in pairs) / 3, rel=1e-5)
+    views = [fake[..., 4:40, 4:36], others[0][1][..., 3:39, 1:33], others[1][1][..., 2:38, 3:35]]
+    mean = sum(views[1:], start=views[0]) / 3
+    torch.testing.assert_close(made.seen, (mean, hr[..., 4:40, 4:36]))
+    assert loss.vgg_loss.item() == pytest.approx(((vgg(mean) - vgg(made.seen[1])) ** 2).mean().item(), rel=1e-5)
+    assert loss.shift_loss.item() == pytest.approx(variance(views).item(), rel=1e-5)
+    rest = generator_loss(made, torch.zeros(2, 1), vgg, LossRecipe(shift_pictures=3)).total
     assert loss.total.item() == pytest.approx((rest + 5 * loss.shift_loss).item(), rel=1e-5)
-    alone = generator_loss(Made.twice(fake, hr, other, shift, mean=False), torch.zeros(2, 1), vgg).vgg_loss
-    assert alone is not None and alone.item() == pytest.approx(((vgg(fake) - vgg(hr)) ** 2).mean().item(), rel=1e-5)
 
 
-def test_a_pattern_of_the_lr_grid_is_not_seen_in_the_mean_half_an_lr_pixel_away() -> None:
-    hr, grid = torch.rand(2, 3, 44, 48), torch.tensor([0.1, 0.0, -0.1, 0.0]).repeat(12)
-    shift = Shift(2, 2, 4)
-    made = Made.twice(hr + grid, hr, hr[..., 2:42, 2:46] + grid[:44], shift, mean=True)
+@pytest.mark.parametrize("pattern", [(0.1, 0.0, -0.1, 0.0), (0.1, -0.1, 0.1, -0.1), (0.1, 0.2, -0.4, 0.1)])
+def test_a_pattern_of_the_lr_grid_earns_nothing_in_the_mean_of_as_many_pictures_as_the_scale(
+    pattern: tuple[float, ...],
+) -> None:
+    """Each picture has it where its LR pixels lie."""
+    torch.manual_seed(1)
+    hr, grid = torch.rand(2, 3, 44, 48), torch.tensor(pattern).repeat(12)
+    others = [(shift, shift.part(hr) + grid[:44] + grid[:40, None]) for shift in Shift.random(4, 3)]
+    made = Made.often(hr + grid + grid[:44, None], hr, others)
     torch.testing.assert_close(*made.seen)
+    assert variance(made.views) > 1e-3
+
+
+def test_what_all_pictures_of_a_crop_have_is_seen_whole() -> None:
+    hr, texture = torch.rand(1, 3, 40, 40), torch.rand(1, 3, 40, 40)
+    others = [(shift, shift.part(hr + texture)) for shift in Shift.random(4, 3)]
+    made = Made.often(hr + texture, hr, others)
+    torch.testing.assert_close(made.seen[0], (hr + texture)[..., 4:36, 4:36])
+    assert variance(made.views) < 1e-10
 
 
 def test_shifted_loss_takes_the_same_window_of_both_pictures() -> None:

@@ -10,7 +10,7 @@ import torch
 
 from sr_train.degrade import shrink
 from sr_train.pixels import hr_to_tensor
-from sr_train.shift import Shift, high_pass
+from sr_train.shift import Shift, high_pass, inside, variance
 from tests.sr_train.conftest import picture
 
 
@@ -23,44 +23,36 @@ def test_shift_takes_the_lr_picture_that_begins_later(down: int, across: int) ->
     assert levels.shape == wanted.shape and np.abs(levels - wanted).max() <= 1
 
 
-def test_shift_loss_sees_what_is_tied_to_the_lr_grid_only() -> None:
-    torch.manual_seed(0)
-    hr = torch.rand(2, 3, 48, 64) * 2 - 1
-    grid = torch.tensor([0.1, -0.1, 0.0, 0.0]).repeat(16)
-    for across in (1, 2, 3):
-        shift = Shift(2, across, 4)
-        later = hr[..., 2:46, across : across + 60]
-        assert shift.loss(hr, later).item() == 0
-        assert shift.loss(hr + grid, later + grid[:60]).item() > 0.002
-
-
-def test_shift_loss_lets_coarser_differences_be() -> None:
-    """A gradient and a change of colour are none; a wave of 16 pixels counts a thousandth of one of 2."""
-    shift, picture = Shift(0, 1, 4), torch.zeros(1, 3, 48, 64)
-    later = picture[..., :44, 1:61]
-    ramp = torch.linspace(-0.2, 0.2, 60)
-    assert shift.loss(picture, later + 0.1 + ramp).item() < 1e-12
+def test_variance_is_of_what_differs_finely() -> None:
+    """Of two: half of the square. A gradient and a change of colour are none; a wave of 16 pixels is a thousandth."""
+    view = torch.zeros(1, 3, 44, 60)
+    assert variance([view, view + 0.1 + torch.linspace(-0.2, 0.2, 60)]).item() < 1e-12
 
     def of_wave(period: int) -> float:
-        return shift.loss(picture, later + torch.cos(2 * math.pi / period * torch.arange(60))).item()
+        return variance([view, view + torch.cos(2 * math.pi / period * torch.arange(60))]).item()
 
-    assert of_wave(2) == pytest.approx(1, rel=1e-4)
+    assert of_wave(2) == pytest.approx(1 / 2, rel=1e-4)
     assert of_wave(16) < 0.002 * of_wave(2)
 
 
-def test_shift_loss_sees_a_pattern_along_the_border_only() -> None:
-    shift, plain = Shift(1, 1, 4), torch.zeros(1, 3, 48, 64)
-    rows = plain.clone()
-    rows[..., 41:45, :] = torch.tensor([0.1, -0.1]).repeat(32)
-    assert shift.loss(rows, plain[..., :44, :60]).item() > 1e-4
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_shifts_differ_both_ways_from_each_other_and_from_none_and_follow_torchs_seed(count: int) -> None:
+    torch.manual_seed(1)
+    drawn = [Shift.random(4, count) for _ in range(100)]
+    for shifts in drawn:
+        assert len({shift.down for shift in shifts} - {0}) == len({shift.across for shift in shifts} - {0}) == count
+    assert {(shift.down, shift.across) for shifts in drawn for shift in shifts} == {
+        (down, across) for down in (1, 2, 3) for across in (1, 2, 3)
+    }
+    torch.manual_seed(1)
+    assert Shift.random(4, count) == drawn[0]
 
 
-def test_shifts_move_both_ways_and_follow_torchs_seed() -> None:
-    torch.manual_seed(1)
-    found = [Shift.random(4) for _ in range(300)]
-    assert {(each.down, each.across) for each in found} == {(y, x) for y in (1, 2, 3) for x in (1, 2, 3)}
-    torch.manual_seed(1)
-    assert Shift.random(4) == found[0]
+def test_what_all_shifts_show_is_the_same_place() -> None:
+    torch.manual_seed(0)
+    whole = torch.rand(1, 3, 24, 20)
+    for shift in Shift.random(4, 3):
+        assert torch.equal(shift.inside(shift.part(whole)), inside(whole, 4))
 
 
 @pytest.mark.parametrize(("period", "kept"), [(2, 1), (4, 1 / 2), (16, 1 / 26.3)])
