@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 __all__ = ["Shift", "high_pass", "inside", "variance"]
+HALVES = ((0, 1), (1, 0), (1, 1))  # down and across, in half LR pixels
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,15 @@ class Shift:
 
     @staticmethod
     def random(scale: int, count: int) -> list[Shift]:
-        """`count` of them, below `scale`, from torch's random numbers: no two alike down, no two alike across, no 0."""
+        """`count` of them, below `scale`, from torch's random numbers.
+
+        No two alike down, none alike across, no 0: beside the unshifted picture, `scale - 1` of them cancel in the mean
+        what repeats along rows or along columns with the LR grid. Half of the time, where there are three, they are
+        half an LR pixel down, across and both: that cancels what repeats along diagonals, and not what repeats twice
+        in an LR pixel.
+        """
+        if count == len(HALVES) and scale % 2 == 0 and torch.rand(()) < 1 / 2:
+            return [Shift(down * scale // 2, across * scale // 2, scale) for down, across in HALVES]
         places = [(torch.randperm(scale - 1)[:count] + 1).tolist() for _ in range(2)]
         return [Shift(down, across, scale) for down, across in zip(*places, strict=True)]
 

@@ -122,9 +122,9 @@ def test_a_pattern_of_the_lr_grid_earns_nothing_in_the_mean_of_as_many_pictures_
     pattern: tuple[float, ...],
 ) -> None:
     """Each picture has it where its LR pixels lie."""
-    torch.manual_seed(1)
-    hr, grid = torch.rand(2, 3, 44, 48), torch.tensor(pattern).repeat(12)
-    others = [(shift, shift.part(hr) + grid[:44] + grid[:40, None]) for shift in Shift.random(4, 3)]
+    hr, grid = torch.zeros(2, 3, 44, 48), torch.tensor(pattern).repeat(12)
+    shifts = [Shift(1, 2, 4), Shift(2, 3, 4), Shift(3, 1, 4)]
+    others = [(shift, shift.part(hr) + grid[:44] + grid[:40, None]) for shift in shifts]
     made = Made.often(hr + grid + grid[:44, None], hr, others)
     torch.testing.assert_close(*made.seen)
     assert variance(made.views) > 1e-3
