@@ -216,7 +216,7 @@ class TrainConfig:
             weight = getattr(self.gan, key)
             _require(0 <= weight < math.inf, f"gan.{key}", weight, "a finite number, at least 0")
         pictures = self.gan.shift_pictures
-        _require(1 <= pictures <= scale, "gan.shift_pictures", pictures, f"from 1 to the scale, {scale}")
+        _require(1 <= pictures <= scale**2, "gan.shift_pictures", pictures, f"from 1 to the scale's square, {scale**2}")
         if pictures > 1:
             _require(crop >= LEAST_SHIFTED, "data.crop", crop, f"at least {LEAST_SHIFTED} with gan.shift_pictures")
             bicubic = self.data.degradation is Degradation.BICUBIC

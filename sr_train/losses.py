@@ -107,8 +107,8 @@ class Made:
     def often(fake: Tensor, hr: Tensor, others: Sequence[tuple[Shift, Tensor]]) -> Made:
         """Also `others`, made of the same crops by LR pixels that lie elsewhere; seen is the mean of all.
 
-        In the mean cancels what is tied to the LR grid (wholly where there are as many pictures as the scale), so that
-        it earns nothing; texture counts where all pictures have it.
+        In the mean most of what is tied to the LR grid cancels (`Shift.random`), so that it hardly earns anything;
+        texture counts where all pictures have it.
         """
         scale = others[0][0].scale
         views = [inside(fake, scale), *(shift.inside(other) for shift, other in others)]

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 
 __all__ = ["Shift", "high_pass", "inside", "variance"]
-HALVES = ((0, 1), (1, 0), (1, 1))  # down and across, in half LR pixels
 
 
 @dataclass(frozen=True)
@@ -23,17 +22,14 @@ class Shift:
 
     @staticmethod
     def random(scale: int, count: int) -> list[Shift]:
-        """`count` of them, below `scale`, from torch's random numbers.
+        """`count` different ones, none of them 0, from torch's random numbers.
 
-        No two alike down, none alike across, no 0: beside the unshifted picture, `scale - 1` of them cancel in the mean
-        what repeats along rows or along columns with the LR grid. Half of the time, where there are three, they are
-        half an LR pixel down, across and both: that cancels what repeats along diagonals, and not what repeats twice
-        in an LR pixel.
+        Any: a choice that cancels patterns along rows and columns in the mean leaves some that run along diagonals, or
+        that repeat twice in an LR pixel, and those are then learnt. Over all choices each keeps the same small share:
+        a fifth of its power in the mean of four pictures.
         """
-        if count == len(HALVES) and scale % 2 == 0 and torch.rand(()) < 1 / 2:
-            return [Shift(down * scale // 2, across * scale // 2, scale) for down, across in HALVES]
-        places = [(torch.randperm(scale - 1)[:count] + 1).tolist() for _ in range(2)]
-        return [Shift(down, across, scale) for down, across in zip(*places, strict=True)]
+        places = (torch.randperm(scale**2 - 1)[:count] + 1).tolist()
+        return [Shift(place // scale, place % scale, scale) for place in places]
 
     def lr_of(self, hr: Tensor) -> Tensor:
         """LR in [0, 1], whole bytes, by antialiased bicubic, of HR in [-1, 1], shifted. NCHW; an LR pixel smaller."""

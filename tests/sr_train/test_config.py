@@ -73,7 +73,7 @@ def test_several_pictures_of_a_crop_need_room_and_lr_pictures_made_alike() -> No
     for change, message in (
         (["gan.shift_pictures=4", "data.crop=28"], "data.crop is 28, but must be at least 32 with gan.shift_pictures"),
         (["gan.shift_pictures=2", "data.degradation=photo"], "data.degradation is photo, but must be bicubic with gan"),
-        (["gan.shift_pictures=5"], "gan.shift_pictures is 5, but must be from 1 to the scale, 4"),
+        (["gan.shift_pictures=17"], "gan.shift_pictures is 17, but must be from 1 to the scale's square, 16"),
         (["gan.shift_pictures=0"], "gan.shift_pictures is 0, but must be from 1"),
         (["gan.shift_weight=1"], "gan.shift_weight is 1.0, but must be 0 without gan.shift_pictures=2 or more"),
     ):

@@ -118,7 +118,7 @@ def test_all_pictures_of_a_crop_count_alike_by_pixels_and_vgg_sees_their_mean() 
 
 
 @pytest.mark.parametrize("pattern", [(0.1, 0.0, -0.1, 0.0), (0.1, -0.1, 0.1, -0.1), (0.1, 0.2, -0.4, 0.1)])
-def test_a_pattern_of_the_lr_grid_earns_nothing_in_the_mean_of_as_many_pictures_as_the_scale(
+def test_a_pattern_of_the_lr_grid_is_not_seen_in_the_mean_of_pictures_that_are_shifted_by_all_of_an_lr_pixel(
     pattern: tuple[float, ...],
 ) -> None:
     """Each picture has it where its LR pixels lie."""
