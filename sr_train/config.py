@@ -172,9 +172,7 @@ class GanConfig(StageConfig):
     head_start: int = 0  # steps in which the discriminator learns alone
     discriminator_rate: float = 1.0  # the discriminator's learning rate, in units of the generator's
     frozen_upsampling: bool = False  # all behind the body stays as stage 1 left it, and learns no grid
-    shift_pictures: int = (
-        LossRecipe.shift_pictures
-    )  # of each crop, of LR pixels that lie elsewhere; their mean is judged
+    shift_pictures: int = LossRecipe.shift_pictures  # of a crop, from LR pixels that lie elsewhere; the mean is judged
     shift_weight: float = LossRecipe.shift_weight  # of shift_loss, between them, against what is tied to the LR grid
     vgg_shifts: bool = False  # VGG19 sees each crop at another offset, so that its max-pools teach no grid
 
@@ -222,8 +220,9 @@ class TrainConfig:
             bicubic = self.data.degradation is Degradation.BICUBIC
             must_be = "bicubic with gan.shift_pictures, whose LR is made so"
             _require(bicubic, "data.degradation", self.data.degradation, must_be)
-        elif self.gan.shift_weight:
-            _require(False, "gan.shift_weight", self.gan.shift_weight, "0 without gan.shift_pictures=2 or more")
+        else:
+            weight = self.gan.shift_weight
+            _require(weight == 0, "gan.shift_weight", weight, "0 without gan.shift_pictures=2 or more")
 
 
 def _check_stage(name: str, stage: StageConfig) -> None:

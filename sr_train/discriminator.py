@@ -90,7 +90,8 @@ class FeatureDiscriminator(nn.Module):
         """What each judge is shown: VGG19's two activations, unscaled, of the picture, then of its half."""
         picture, seen = shifted(image), []
         for size in range(SIZES):
-            features = self.normalise(functional.avg_pool2d(picture, 2**size))
+            picture = functional.avg_pool2d(picture, 2) if size else picture
+            features = self.normalise(picture)
             for first, last in pairwise((0, *TAPS)):
                 features = self.eyes[first:last](features)
                 seen.append(features)

@@ -98,6 +98,22 @@ def test_what_a_user_can_mend_is_one_sentence(
     _one_sentence(errors)
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--degradation", "photo"], "leave out either --lr-data or --degradation"),
+        (["--set", "gan.shift_pictures=2"], "leave it or --lr-data out"),
+    ],
+)
+def test_lr_pictures_of_ones_own_are_not_mixed_with_made_ones(
+    capsys: pytest.CaptureFixture[str], photos: Path, tmp_path: Path, more: list[str], words: str
+) -> None:
+    arguments = ("resnet", "--data", photos, "--lr-data", photos, "--out", tmp_path / "run", *TINY, *more)
+    code, _, errors = _call(capsys, *arguments)
+    assert code == 2 and words in errors
+    _one_sentence(errors)
+
+
 def test_empty_folder_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     code, _, errors = _call(capsys, "resnet", "--data", tmp_path / "empty", "--out", tmp_path / "run", *TINY)
