@@ -176,13 +176,6 @@ class GanConfig(StageConfig):
     shift_weight: float = LossRecipe.shift_weight  # of shift_loss, between them, against what is tied to the LR grid
     vgg_shifts: bool = False  # VGG19 sees each crop at another offset, so that its max-pools teach no grid
 
-    @property
-    def loss(self) -> LossRecipe:
-        """How the generator's loss is made."""
-        return LossRecipe(
-            self.vgg_weight, self.gan_weight, self.vgg_shifts, self.grid_weight, self.shift_pictures, self.shift_weight
-        )
-
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -217,12 +210,23 @@ class TrainConfig:
         _require(1 <= pictures <= scale**2, "gan.shift_pictures", pictures, f"from 1 to the scale's square, {scale**2}")
         if pictures > 1:
             _require(crop >= LEAST_SHIFTED, "data.crop", crop, f"at least {LEAST_SHIFTED} with gan.shift_pictures")
-            bicubic = self.data.degradation is Degradation.BICUBIC
-            must_be = "bicubic with gan.shift_pictures, whose LR is made so"
-            _require(bicubic, "data.degradation", self.data.degradation, must_be)
         else:
             weight = self.gan.shift_weight
             _require(weight == 0, "gan.shift_weight", weight, "0 without gan.shift_pictures=2 or more")
+
+    @property
+    def gan_loss(self) -> LossRecipe:
+        """How the generator's loss of stage 2 is made."""
+        gan = self.gan
+        return LossRecipe(
+            gan.vgg_weight,
+            gan.gan_weight,
+            gan.vgg_shifts,
+            gan.grid_weight,
+            gan.shift_pictures,
+            gan.shift_weight,
+            shift_degradation=self.data.degradation,
+        )
 
 
 def _check_stage(name: str, stage: StageConfig) -> None:

@@ -117,7 +117,7 @@ def _step(training: Training, batch: Batch, rate: float) -> Mapping[str, Tensor]
             training.generator.set_rate(rate if training.step >= stage.head_start else 0.0)
             training.discriminator.set_rate(rate * stage.discriminator_rate)
             opponents = training.generator, training.discriminator
-            return gan_step(*opponents, training.vgg, parts, training.numerics, stage.loss)
+            return gan_step(*opponents, training.vgg, parts, training.numerics, training.config.gan_loss)
         assert isinstance(stage, ResnetConfig)
         training.generator.set_rate(rate)
         return resnet_step(training.generator, parts, stage.pixel_loss, training.numerics)

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sr_train.degrade import Degradation
 from sr_train.errors import WeightsError
 from sr_train.shift import Shift, inside, variance
 from sr_train.weights import fill, read_weights
@@ -72,6 +73,7 @@ class LossRecipe:
     grid_weight: float = 0.0  # of grid_loss
     shift_pictures: int = 1  # how often each crop is made, of LR pixels that lie elsewhere: `Made.often`
     shift_weight: float = 0.0  # of shift_loss, where there are several pictures
+    shift_degradation: Degradation = Degradation.BICUBIC  # how the LR of all but the first is made
 
 
 PAPER = LossRecipe()

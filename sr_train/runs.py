@@ -96,7 +96,7 @@ def _open_data(
         if config.data.degradation is not Degradation.BICUBIC:
             raise UsageError("paired LR pictures are used as they are; leave out either --lr-data or --degradation")
         if config.gan.shift_pictures > 1:
-            raise UsageError("gan.shift_pictures makes further LR pictures by bicubic; leave it or --lr-data out")
+            raise UsageError("gan.shift_pictures makes further LR pictures itself; leave it or --lr-data out")
         lr = open_pictures([paths.lr_data], least // scale, threads, skipped.append)
         hr, lr = open_pairs(hr, lr, scale, skipped.append)
     source = CropSource(hr, lr, config.data, scale, config.seed)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from sr_train.degrade import Degradation, degrade
+from sr_train.pixels import lr_to_tensor, tensor_to_bytes
 
 __all__ = ["Shift", "high_pass", "inside", "variance"]
 
@@ -31,11 +35,23 @@ class Shift:
         places = (torch.randperm(scale**2 - 1)[:count] + 1).tolist()
         return [Shift(place // scale, place % scale, scale) for place in places]
 
-    def lr_of(self, hr: Tensor) -> Tensor:
-        """LR in [0, 1], whole bytes, by antialiased bicubic, of HR in [-1, 1], shifted. NCHW; an LR pixel smaller."""
-        part = (self.part(hr) + 1) / 2
-        small = functional.interpolate(part, scale_factor=1 / self.scale, mode="bicubic", antialias=True)
+    def lr_of(self, hr: Tensor, degradation: Degradation = Degradation.BICUBIC) -> Tensor:
+        """LR in [0, 1], whole bytes, of HR in [-1, 1], shifted. NCHW on HR's device; an LR pixel smaller.
+
+        Without what is around HR. `photo` is made on the CPU, each picture of the batch with its own random numbers,
+        from torch's.
+        """
+        part = self.part(hr)
+        if degradation is Degradation.PHOTO:
+            return self._photos_of(part)
+        small = functional.interpolate((part + 1) / 2, scale_factor=1 / self.scale, mode="bicubic", antialias=True)
         return (small.clamp(0, 1) * 255).round() / 255
+
+    def _photos_of(self, part: Tensor) -> Tensor:
+        random = np.random.default_rng(int(torch.randint(2**62, ())))
+        pictures = tensor_to_bytes(part).cpu().numpy()
+        photos = np.stack([degrade(picture, self.scale, Degradation.PHOTO, random) for picture in pictures])
+        return lr_to_tensor(torch.from_numpy(photos)).to(part.device)
 
     def inside(self, of_shifted: Tensor) -> Tensor:
         """Of a picture made of the shifted LR picture, what all shifts show: `inside` of the unshifted one."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sr_train.config import PRESETS, GanConfig, Schedule, TrainConfig, learning_rate, load_config, parse_config, to_toml
+from sr_train.degrade import Degradation
 from sr_train.errors import ConfigError
 
 
@@ -68,11 +69,13 @@ def test_what_cannot_be_meant_is_an_error_that_helps(change: str, message: str) 
         load_config("paper", [change])
 
 
-def test_several_pictures_of_a_crop_need_room_and_lr_pictures_made_alike() -> None:
+def test_several_pictures_of_a_crop_need_room_and_are_made_like_the_first() -> None:
     load_config("fast", ["gan.shift_pictures=4", "data.crop=32", "gan.shift_weight=1"])
+    for degradation in Degradation:
+        config = load_config("fast", ["gan.shift_pictures=2", f"data.degradation={degradation}"])
+        assert config.gan_loss.shift_pictures == 2 and config.gan_loss.shift_degradation is degradation
     for change, message in (
         (["gan.shift_pictures=4", "data.crop=28"], "data.crop is 28, but must be at least 32 with gan.shift_pictures"),
-        (["gan.shift_pictures=2", "data.degradation=photo"], "data.degradation is photo, but must be bicubic with gan"),
         (["gan.shift_pictures=17"], "gan.shift_pictures is 17, but must be from 1 to the scale's square, 16"),
         (["gan.shift_pictures=0"], "gan.shift_pictures is 0, but must be from 1"),
         (["gan.shift_weight=1"], "gan.shift_weight is 1.0, but must be 0 without gan.shift_pictures=2 or more"),

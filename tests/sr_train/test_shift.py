@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sr_train.degrade import shrink
+from sr_train.degrade import Degradation, shrink
 from sr_train.pixels import hr_to_tensor
 from sr_train.shift import Shift, high_pass, inside, variance
 from tests.sr_train.conftest import picture
@@ -22,6 +22,25 @@ def test_shift_takes_the_lr_picture_that_begins_later(down: int, across: int) ->
     wanted = shrink(np.ascontiguousarray(pixels[down : down + 60, across : across + 44]), 4)
     levels = (lr[0].permute(1, 2, 0) * 255).round().numpy()
     assert levels.shape == wanted.shape and np.abs(levels - wanted).max() <= 1
+
+
+def test_photos_of_shifted_parts_show_them_each_with_its_own_traces_from_torchs_seed() -> None:
+    hr = hr_to_tensor(torch.from_numpy(np.stack([picture(64, 48, 1)] * 2)))
+    shift = Shift(2, 3, 4)
+    torch.manual_seed(5)
+    photos = shift.lr_of(hr, Degradation.PHOTO)
+    assert photos.shape == (2, 3, 15, 11)
+    torch.testing.assert_close((photos * 255).round() / 255, photos)
+
+    def squared(a: torch.Tensor, b: torch.Tensor) -> float:
+        return (a - b).square().mean().item()
+
+    here, elsewhere = shift.lr_of(hr), Shift(0, 0, 4).lr_of(hr)
+    assert 0 < squared(photos, here) < squared(photos, elsewhere) / 2
+    assert not torch.equal(photos[0], photos[1])
+    torch.manual_seed(5)
+    assert torch.equal(shift.lr_of(hr, Degradation.PHOTO), photos)
+    assert not torch.equal(shift.lr_of(hr, Degradation.PHOTO), photos)
 
 
 def test_variance_is_of_what_differs_finely() -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from sr_train.config import DiscriminatorKind, PixelLoss, Precision, TrainConfig
 from sr_train.data import Batch
+from sr_train.degrade import Degradation
 from sr_train.errors import WeightsError
 from sr_train.generator import GeneratorConfig, random_generator
 from sr_train.losses import LossRecipe, VggLayer, load_vgg
@@ -234,8 +235,12 @@ def test_frozen_upsampling_stays_as_stage_one_left_it(tiny: TrainConfig, vgg_fil
     assert changed == {"head", "body", "fuse"} | (set() if frozen else {"upsample", "tail"})
 
 
-@pytest.mark.parametrize("count", [2, 4])
-def test_judges_and_vgg19_see_the_mean_of_the_pictures_of_a_crop(tiny: TrainConfig, vgg_file: Path, count: int) -> None:
+@pytest.mark.parametrize(
+    ("count", "degradation"), [(2, Degradation.BICUBIC), (4, Degradation.BICUBIC), (2, Degradation.PHOTO)]
+)
+def test_judges_and_vgg19_see_the_mean_of_the_pictures_of_a_crop(
+    tiny: TrainConfig, vgg_file: Path, count: int, degradation: Degradation
+) -> None:
     """BatchNorm in eval mode: by hand the pictures are made one by one."""
     training = _gan(tiny, vgg_file)
     assert training.discriminator and training.vgg
@@ -243,13 +248,14 @@ def test_judges_and_vgg19_see_the_mean_of_the_pictures_of_a_crop(tiny: TrainConf
         network.eval()
     generator, discriminator = copy.deepcopy((training.generator.network, training.discriminator.network))
     [(lr, hr)] = parts = to_parts(_batch(), 1, CPU)
-    recipe = LossRecipe(shift_pictures=count, shift_weight=10)
+    recipe = LossRecipe(shift_pictures=count, shift_weight=10, shift_degradation=degradation)
     torch.manual_seed(4)
     shifts = Shift.random(4, count - 1)
+    others = [(shift, shift.lr_of(hr, degradation)) for shift in shifts]
     torch.manual_seed(4)
     values = gan_step(training.generator, training.discriminator, training.vgg, parts, CPU, recipe)
 
-    views = [generator(lr)[..., 4:28, 4:28], *(shift.inside(generator(shift.lr_of(hr))) for shift in shifts)]
+    views = [generator(lr)[..., 4:28, 4:28], *(shift.inside(generator(other)) for shift, other in others)]
     mean, wanted = torch.stack(views).mean(dim=0), hr[..., 4:28, 4:28]
     d_loss = -discriminator(wanted).sigmoid().log().mean() - (1 - discriminator(mean).sigmoid()).log().mean()
     vgg_loss = ((training.vgg(mean) - training.vgg(wanted)) ** 2).mean()
