@@ -1,8 +1,9 @@
 """How an HR picture becomes the LR picture that the network learns to undo.
 
 `bicubic` is the field's: one antialiased shrinking, nothing else. `photo` is mild blur, a resize on the way, noise and
-JPEG, so that the weights also serve pictures from a phone. Both are pure functions: of the pixels, and of the random
-numbers that the caller hands over (which it derives from seed, epoch and index).
+JPEG, and for half of the pictures JPEG once more at the end, so that the weights also serve pictures from a phone. Both
+are pure functions: of the pixels, and of the random numbers that the caller hands over (which it derives from seed,
+epoch and index).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ BLUR = (0.2, 1.6)  # sigma in HR pixels at 4x, before shrinking
 DETOUR = (1.0, 2.0)  # sides of the picture between the two resizes, in units of the LR's
 NOISE = (0.0, 6.0)  # deviation in grey levels
 JPEG_QUALITY = (70, 97)
+LAST_SHARE = 0.5  # of pictures that end as JPEG: blocks of 8x8 pixels, as phones and the web save them
+LAST_QUALITY = (60, 97)
 FILTERS = (Image.Resampling.BICUBIC, Image.Resampling.BILINEAR, Image.Resampling.LANCZOS, Image.Resampling.BOX)
 
 
@@ -34,10 +37,10 @@ class Degradation(StrEnum):
     def context(self) -> int:
         """LR pixels around a crop that may change it: they are made too, and cut off.
 
-        bicubic: its kernel ends 2 LR pixels from a pixel's centre. photo: blur, two resizes and JPEG's 8 x 8 blocks
-        (16 x 16 where colour is halved, on a picture at least as large as the LR).
+        bicubic: its kernel ends 2 LR pixels from a pixel's centre. photo: blur, two resizes and twice JPEG's 8 x 8
+        blocks (16 x 16 where colour is halved, on a picture at least as large as the LR).
         """
-        return 2 if self is Degradation.BICUBIC else 16
+        return 2 if self is Degradation.BICUBIC else 32
 
 
 def shrink(pixels: Pixels, scale: int) -> Pixels:
@@ -58,7 +61,10 @@ def degrade(pixels: Pixels, scale: int, degradation: Degradation, random: np.ran
     image = image.resize((round(size[0] * detour), round(size[1] * detour)), FILTERS[first])
     noisy = np.asarray(image) + random.normal(0, random.uniform(*NOISE), (image.height, image.width, 3))
     image = Image.fromarray(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
-    return np.asarray(through_jpeg(image, int(random.integers(*JPEG_QUALITY))).resize(size, FILTERS[second]))
+    image = through_jpeg(image, int(random.integers(*JPEG_QUALITY))).resize(size, FILTERS[second])
+    if random.random() < LAST_SHARE:
+        image = through_jpeg(image, int(random.integers(*LAST_QUALITY)))
+    return np.asarray(image)
 
 
 def through_jpeg(image: Image.Image, quality: int) -> Image.Image:

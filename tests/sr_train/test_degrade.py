@@ -30,3 +30,18 @@ def test_photo_is_mild_and_varies() -> None:
     errors = [np.abs(lr - clean).mean() for lr in made]
     assert max(errors) < 12 and min(errors) > 0
     assert len({lr.tobytes() for lr in made}) == len(made)
+
+
+def test_half_of_the_photos_have_the_blocks_of_a_jpeg_as_it_was_saved() -> None:
+    """Blocks of 8x8 pixels bend a ramp at their edges more than inside."""
+    ramp = np.linspace(0, 255, 512)
+    hr = np.repeat((ramp[:, None, None] * 0.5 + ramp[None, :, None] * 0.5), 3, axis=2).astype(np.uint8)
+
+    def blockiness(seed: int) -> float:
+        lr = degrade(hr, 4, Degradation.PHOTO, np.random.default_rng(seed)).astype(float)
+        steps = np.abs(np.diff(lr, n=2, axis=1)).mean(axis=(0, 2))
+        edges = np.isin(np.arange(1, 127) % 8, (0, 7))
+        return float(steps[edges].mean() / steps[~edges].mean())
+
+    blocky = sum(blockiness(seed) > 1.2 for seed in range(60))
+    assert 15 < blocky < 45
