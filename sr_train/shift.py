@@ -35,23 +35,25 @@ class Shift:
         places = (torch.randperm(scale**2 - 1)[:count] + 1).tolist()
         return [Shift(place // scale, place % scale, scale) for place in places]
 
-    def lr_of(self, hr: Tensor, degradation: Degradation = Degradation.BICUBIC) -> Tensor:
+    def lr_of(self, hr: Tensor, degradation: Degradation = Degradation.BICUBIC, seed: int = 0) -> Tensor:
         """LR in [0, 1], whole bytes, of HR in [-1, 1], shifted. NCHW on HR's device; an LR pixel smaller.
 
-        Without what is around HR. `photo` is made on the CPU, each picture of the batch with its own random numbers,
-        from torch's.
+        Without what is around HR. `photo` is made on the CPU, each picture of the batch by random numbers of its own
+        that follow from `seed`: with one seed other shifts of it are blurred alike, saved at the same quality, and have
+        the same noise at the same LR pixels.
         """
         part = self.part(hr)
         if degradation is Degradation.PHOTO:
-            return self._photos_of(part)
+            return self._photos_of(part, seed)
         small = functional.interpolate((part + 1) / 2, scale_factor=1 / self.scale, mode="bicubic", antialias=True)
         return (small.clamp(0, 1) * 255).round() / 255
 
-    def _photos_of(self, part: Tensor) -> Tensor:
-        random = np.random.default_rng(int(torch.randint(2**62, ())))
-        pictures = tensor_to_bytes(part).cpu().numpy()
-        photos = np.stack([degrade(picture, self.scale, Degradation.PHOTO, random) for picture in pictures])
-        return lr_to_tensor(torch.from_numpy(photos)).to(part.device)
+    def _photos_of(self, part: Tensor, seed: int) -> Tensor:
+        photos = [
+            degrade(pixels, self.scale, Degradation.PHOTO, np.random.default_rng((seed, index)))
+            for index, pixels in enumerate(tensor_to_bytes(part).cpu().numpy())
+        ]
+        return lr_to_tensor(torch.from_numpy(np.stack(photos))).to(part.device)
 
     def inside(self, of_shifted: Tensor) -> Tensor:
         """Of a picture made of the shifted LR picture, what all shifts show: `inside` of the unshifted one."""

@@ -154,5 +154,7 @@ def _make(network: Generator, lr: Tensor, hr: Tensor, recipe: LossRecipe, numeri
         if recipe.shift_pictures == 1:
             return Made.once(fake, hr)
         shifts = Shift.random(hr.shape[-1] // lr.shape[-1], recipe.shift_pictures - 1)
-        shifted = network(numerics.place(torch.cat([shift.lr_of(hr, recipe.shift_degradation) for shift in shifts])))
+        seed = int(torch.randint(2**62, ()))
+        others = [shift.lr_of(hr, recipe.shift_degradation, seed) for shift in shifts]
+        shifted = network(numerics.place(torch.cat(others)))
     return Made.often(fake, hr, list(zip(shifts, shifted.chunk(len(shifts)), strict=True)))
