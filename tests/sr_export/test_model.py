@@ -51,7 +51,7 @@ def test_a_shipped_name_and_a_path_are_both_models(tiny_checkpoint: Path) -> Non
 def test_a_model_that_is_not_there_is_named_with_what_is() -> None:
     with pytest.raises(ModelError, match="did you mean 'srresnet'"):
         find_model("srresnt")
-    with pytest.raises(ModelError, match="shipped models are: srgan, srresnet"):
+    with pytest.raises(ModelError, match="shipped models are: photo, srgan, srresnet"):
         find_model("/nowhere/weights.safetensors")
 
 
