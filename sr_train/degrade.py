@@ -37,10 +37,10 @@ class Degradation(StrEnum):
     def context(self) -> int:
         """LR pixels around a crop that may change it: they are made too, and cut off.
 
-        bicubic: its kernel ends 2 LR pixels from a pixel's centre. photo: blur, two resizes and twice JPEG's 8 x 8
-        blocks (16 x 16 where colour is halved, on a picture at least as large as the LR).
+        bicubic: its kernel ends 2 LR pixels from a pixel's centre. photo: JPEG's blocks twice (of 16 x 16 where colour
+        is halved, and its interpolation looks at the next block too: 16), two resizes (3 each), blur (2).
         """
-        return 2 if self is Degradation.BICUBIC else 32
+        return 2 if self is Degradation.BICUBIC else 40
 
 
 def shrink(pixels: Pixels, scale: int) -> Pixels:

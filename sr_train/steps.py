@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from sr_train.config import PixelLoss, Precision
 from sr_train.data import Batch
+from sr_train.degrade import Degradation
 from sr_train.generator import Generator
 from sr_train.losses import PAPER, LossRecipe, Made, VggFeatures, discriminator_loss, generator_loss
 from sr_train.parallel import Group, average_gradients
@@ -154,7 +155,8 @@ def _make(network: Generator, lr: Tensor, hr: Tensor, recipe: LossRecipe, numeri
         if recipe.shift_pictures == 1:
             return Made.once(fake, hr)
         shifts = Shift.random(hr.shape[-1] // lr.shape[-1], recipe.shift_pictures - 1)
-        seed = int(torch.randint(2**62, ()))
+        photo = recipe.shift_degradation is Degradation.PHOTO
+        seed = int(torch.randint(2**62, ())) if photo else 0  # bicubic draws none
         others = [shift.lr_of(hr, recipe.shift_degradation, seed) for shift in shifts]
         shifted = network(numerics.place(torch.cat(others)))
     return Made.often(fake, hr, list(zip(shifts, shifted.chunk(len(shifts)), strict=True)))

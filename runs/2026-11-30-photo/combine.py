@@ -1,4 +1,4 @@
-"""What P2 starts from: P1's weights, plus what stage 2 had changed of srresnet to make srgan, both as shipped.
+"""What P2 and P3 start from: P1's weights, plus what stage 2 had changed of srresnet to make srgan, both as shipped.
 
 python runs/2026-11-30-photo/combine.py P1/srresnet/last.safetensors -o start.safetensors
 """

@@ -23,6 +23,18 @@ def test_same_numbers_same_picture(degradation: Degradation) -> None:
     assert (first == second).all() and first.shape == (24, 24, 3) and first.dtype == np.uint8
 
 
+@pytest.mark.parametrize("degradation", Degradation)
+def test_what_lies_beyond_the_context_changes_nothing(degradation: Degradation) -> None:
+    around, crop = 48, 24  # LR pixels
+    side, seen = 4 * (2 * around + crop), slice(around, around + crop)
+    hr = np.random.default_rng(1).integers(0, 256, (side, side, 3), np.uint8)
+    other, kept = 255 - hr, slice(4 * (around - degradation.context), side - 4 * (around - degradation.context))
+    other[kept, kept] = hr[kept, kept]
+    for seed in range(60):
+        first, second = (degrade(pixels, 4, degradation, np.random.default_rng(seed)) for pixels in (hr, other))
+        assert (first[seen, seen] == second[seen, seen]).all()
+
+
 def test_photo_is_mild_and_varies() -> None:
     hr = picture(96, 96, 1)
     clean = shrink(hr, 4).astype(float)
