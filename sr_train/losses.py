@@ -73,7 +73,7 @@ class LossRecipe:
     grid_weight: float = 0.0  # of grid_loss
     shift_pictures: int = 1  # how often each crop is made, of LR pixels that lie elsewhere: `Made.often`
     shift_weight: float = 0.0  # of shift_loss, where there are several pictures
-    shift_degradation: Degradation = Degradation.BICUBIC  # how the LR of all but the first is made
+    shift_degradation: Degradation = Degradation.BICUBIC  # how the LR of a crop is made again (photo: also the first)
 
 
 PAPER = LossRecipe()

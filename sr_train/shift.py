@@ -13,7 +13,7 @@ from torch.nn import functional
 from sr_train.degrade import Degradation, degrade
 from sr_train.pixels import lr_to_tensor, tensor_to_bytes
 
-__all__ = ["Shift", "high_pass", "inside", "variance"]
+__all__ = ["Shift", "high_pass", "inside", "photos_of", "variance"]
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,13 @@ class Shift:
     def lr_of(self, hr: Tensor, degradation: Degradation = Degradation.BICUBIC, seed: int = 0) -> Tensor:
         """LR in [0, 1], whole bytes, of HR in [-1, 1], shifted. NCHW on HR's device; an LR pixel smaller.
 
-        Without what is around HR. `photo` is made on the CPU, each picture of the batch by random numbers of its own
-        that follow from `seed`: with one seed other shifts of it are blurred alike, saved at the same quality, and have
-        the same noise at the same LR pixels.
+        Without what is around HR. `seed` is for `photos_of`: with one seed all shifts of a picture are alike.
         """
         part = self.part(hr)
         if degradation is Degradation.PHOTO:
-            return self._photos_of(part, seed)
+            return photos_of(part, self.scale, seed)
         small = functional.interpolate((part + 1) / 2, scale_factor=1 / self.scale, mode="bicubic", antialias=True)
         return (small.clamp(0, 1) * 255).round() / 255
-
-    def _photos_of(self, part: Tensor, seed: int) -> Tensor:
-        photos = [
-            degrade(pixels, self.scale, Degradation.PHOTO, np.random.default_rng((seed, index)))
-            for index, pixels in enumerate(tensor_to_bytes(part).cpu().numpy())
-        ]
-        return lr_to_tensor(torch.from_numpy(np.stack(photos))).to(part.device)
 
     def inside(self, of_shifted: Tensor) -> Tensor:
         """Of a picture made of the shifted LR picture, what all shifts show: `inside` of the unshifted one."""
@@ -65,6 +56,21 @@ class Shift:
         """What the shifted LR picture shows, of an NCHW picture with sides in HR pixels: an LR pixel smaller."""
         height, width = (side - self.scale for side in picture.shape[-2:])
         return picture[..., self.down : self.down + height, self.across : self.across + width]
+
+
+def photos_of(hr: Tensor, scale: int, seed: int) -> Tensor:
+    """LR in [0, 1], whole bytes, of HR in [-1, 1] by `--degradation photo`, without what is around HR. NCHW, on HR's
+    device; made on the CPU.
+
+    Each picture of the batch follows from `seed` by random numbers of its own: with one seed, parts of it that begin
+    elsewhere or are larger are clean together, or blurred alike and saved at the same quality. Those of one size have
+    the same noise at the same LR pixels.
+    """
+    photos = [
+        degrade(pixels, scale, Degradation.PHOTO, np.random.default_rng((seed, index)))
+        for index, pixels in enumerate(tensor_to_bytes(hr).cpu().numpy())
+    ]
+    return lr_to_tensor(torch.from_numpy(np.stack(photos))).to(hr.device)
 
 
 def inside(picture: Tensor, scale: int) -> Tensor:

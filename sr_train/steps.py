@@ -22,7 +22,7 @@ from sr_train.generator import Generator
 from sr_train.losses import PAPER, LossRecipe, Made, VggFeatures, discriminator_loss, generator_loss
 from sr_train.parallel import Group, average_gradients
 from sr_train.pixels import hr_to_tensor, lr_to_tensor
-from sr_train.shift import Shift
+from sr_train.shift import Shift, photos_of
 
 __all__ = ["Numerics", "Player", "gan_step", "resnet_step", "to_parts"]
 
@@ -149,14 +149,20 @@ def gan_step(
 
 
 def _make(network: Generator, lr: Tensor, hr: Tensor, recipe: LossRecipe, numerics: Numerics) -> Made:
-    """A part of a batch through the generator: once, or also from LR pixels that lie elsewhere."""
+    """A part of a batch through the generator: once, or also from LR pixels that lie elsewhere.
+
+    All pictures of a crop must be equally sharp, for the mean of them is judged: where photos are degraded at random,
+    the first is made anew, alike with the others.
+    """
     with numerics.autocast():
-        fake = network(lr)
         if recipe.shift_pictures == 1:
-            return Made.once(fake, hr)
-        shifts = Shift.random(hr.shape[-1] // lr.shape[-1], recipe.shift_pictures - 1)
-        photo = recipe.shift_degradation is Degradation.PHOTO
-        seed = int(torch.randint(2**62, ())) if photo else 0  # bicubic draws none
+            return Made.once(network(lr), hr)
+        scale = hr.shape[-1] // lr.shape[-1]
+        shifts, seed = Shift.random(scale, recipe.shift_pictures - 1), 0
+        if recipe.shift_degradation is Degradation.PHOTO:
+            seed = int(torch.randint(2**62, ()))
+            lr = numerics.place(photos_of(hr, scale, seed))
+        fake = network(lr)
         others = [shift.lr_of(hr, recipe.shift_degradation, seed) for shift in shifts]
         shifted = network(numerics.place(torch.cat(others)))
     return Made.often(fake, hr, list(zip(shifts, shifted.chunk(len(shifts)), strict=True)))
