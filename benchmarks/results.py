@@ -41,8 +41,9 @@ from sr_train.metrics import Pixels
 from sr_train.pictures import Skipped, open_folder
 
 ROOT = Path(__file__).resolve().parents[1]
-PHOTO = "photo"  # the model for pictures that went through JPEG
-TITLES = {"bicubic": "bicubic", BASE: "SRResNet", TOP: "SRGAN"}
+SRGAN, PHOTO = "srgan", "photo"  # the models that are compared on pictures that went through JPEG
+TITLES = {"bicubic": "bicubic", BASE: "SRResNet", SRGAN: "SRGAN"}
+ORDER = (BASE, SRGAN, PHOTO)  # of columns and rows; other models come after
 CROPS = {  # HR pixels: where there is something to see
     "astronaut": Crop(8, 84, 112),
     "cat": Crop(44, 92, 112),
@@ -107,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.card:
             print(_card_figures(models[0], evaluate(models, options.sets, options.lpips_weights)))
         else:
-            make_results(sorted(models, key=lambda model: model.name != BASE), options)
+            make_results(sorted(models, key=_place), options)
     except (SRError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -123,8 +124,7 @@ def make_results(models: Sequence[Model], options: Options) -> None:
         columns = [("LR", image.lr), ("bicubic", bicubic(4)(image.lr))]
         for name, generator in generators.items():
             result = upscaler(generator, torch.device("cpu"))(image.lr)
-            if name != PHOTO:
-                columns.append((_title(name), result))
+            columns.append((_title(name), result))
             shifts[name] = max(shifts[name], _colour_shift(image.lr, result))
         columns.append(("HR", image.hr))
         write_strip(images / f"{image.name}.png", CROPS[image.name], columns)
@@ -202,12 +202,12 @@ def _write_strengths(path: Path, base: Generator, top: Generator, samples: Seque
 
 
 def _write_jpegs(images: Path, generators: Mapping[str, Generator], samples: Sequence[TestImage]) -> None:
-    """Samples whose LR went through JPEG, by TOP (where it is there) and PHOTO."""
+    """Samples whose LR went through JPEG, by SRGAN (where it is there) and PHOTO."""
     for image in samples:
         if image.name in JPEG_SAMPLES:
             lr = np.array(through_jpeg(Image.fromarray(image.lr), JPEG_SHOWN))
             columns = [(f"JPEG, {JPEG_SHOWN}", lr), ("bicubic", bicubic(4)(lr))]
-            for name in (TOP, PHOTO):
+            for name in (SRGAN, PHOTO):
                 if name in generators:
                     columns.append((_title(name), upscaler(generators[name], torch.device("cpu"))(lr)))
             write_strip(images / f"jpeg_{image.name}.png", CROPS[image.name], [*columns, ("HR", image.hr)])
@@ -234,14 +234,12 @@ def _page(
         "Each photo of [samples](../samples/README.md) was taken as HR, shrunk to a quarter (antialiased bicubic) and "
         "enlarged again. Crops of 112x112 HR pixels, each pixel shown as 2x2.\n",
     ]
-    if TOP not in {model.name for model in models}:
-        parts.append("`srgan` is not shipped yet: its column comes with it.\n")
     for image in samples:
         parts.append(f"![{image.name}: LR, bicubic, the models, HR](images/results/{image.name}.png)\n")
     parts += ["Means over the five photos (a larger copy of `mountains` was trained on; the other four were not):\n"]
     parts += [_table("method", [(_title(row["method"]), row["mean"]) for row in rows if row["set"] == SAMPLES])]
     if (images / "strength.png").is_file() and TOP in {model.name for model in models}:
-        parts += ["## Strength\n", "`--strength`, from `srresnet` (0) to `srgan` (1):\n"]
+        parts += ["## Strength\n", f"`--strength`, from `{BASE}` (0) to `{TOP}` (1):\n"]
         parts.append("![strengths 0, 0.25, 0.5, 0.75 and 1](images/results/strength.png)\n")
     moved = "; ".join(f"{_title(name)} {levels:.2f}" for name, levels in shifts.items())
     parts.append(
@@ -265,7 +263,7 @@ def _page(
 
 
 def _through_jpeg(rows: Sequence[Row]) -> list[str]:
-    parts = [f"`{PHOTO}` is for photos as phones and the web have them. LR as above, saved as JPEG of {JPEG_SHOWN}:\n"]
+    parts = [f"As phones and the web have photos: LR as above, saved as JPEG of {JPEG_SHOWN}:\n"]
     parts += [f"![{name}: JPEG, bicubic, the models, HR](images/results/jpeg_{name}.png)\n" for name in JPEG_SAMPLES]
     return parts + _tables(rows)
 
@@ -305,13 +303,13 @@ def _table(first: str, rows: Sequence[tuple[str, dict[str, float | None]]]) -> s
 def _card_figures(model: Model, rows: Sequence[Row]) -> str:
     """What stands in a card under Figures: the command, and the table of bicubic and this model."""
     own = [row for row in rows if row["set"] != SAMPLES and (model.name == PHOTO or JPEG_MARK not in row["set"])]
-    compared = ("bicubic", TOP, PHOTO) if model.name == PHOTO else ("bicubic", model.name)
+    compared = ("bicubic", SRGAN, PHOTO) if model.name == PHOTO else ("bicubic", model.name)
     shown = [row for row in own if row["method"] in compared]
     if not any(row["method"] == model.name for row in shown):
         return f"Not measured with these weights yet: {MEASURE}.\n"
     sets = [Path(name) for name in dict.fromkeys(row["set"] for row in shown) if JPEG_MARK not in name]
     lpips = None if all(row["mean"]["lpips"] is None for row in shown) else Path("FILE")
-    names = [name for name in (TOP, PHOTO) if any(row["method"] == name for row in shown)]
+    names = [name for name in (SRGAN, PHOTO) if any(row["method"] == name for row in shown)]
     shipped = [replace(model, path=Path(f"sr_export/models/{name}.safetensors")) for name in names or [model.name]]
     runs = [(), JPEG_QUALITIES] if any(JPEG_MARK in row["set"] for row in shown) else [()]
     commands = [" ".join(["sr-train", *_eval_arguments(shipped, sets, lpips, jpeg)]) for jpeg in runs]
@@ -330,6 +328,10 @@ def _update_card(path: Path, figures: str) -> None:
 
 def _title(method: str) -> str:
     return TITLES.get(method, method)
+
+
+def _place(model: Model) -> int:
+    return ORDER.index(model.name) if model.name in ORDER else len(ORDER)
 
 
 def _write(path: Path, text: str) -> None:

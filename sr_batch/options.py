@@ -162,8 +162,8 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
 
 def _add_engine(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("-n", "--model", default="srgan", help="shipped model, .safetensors checkpoint or .onnx file (srgan)")
-    add("--strength", type=float, metavar="0..1", help="how much of stage 2: between srresnet (0) and srgan or -n (1)")
+    add("-n", "--model", default="photo", help="shipped model, .safetensors checkpoint or .onnx file (photo)")
+    add("--strength", type=float, metavar="0..1", help="how much of stage 2: between srresnet (0) and photo or -n (1)")
     add("--strength-base", metavar="MODEL", help="the model at strength 0, of the same layout (srresnet)")
     add("--engine", choices=ENGINES, default="auto", help="what computes (auto: the best that is here)")
     add("--precision", choices=PRECISIONS, default="auto", help="auto: the fastest that gives fp32's pictures")

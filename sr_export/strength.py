@@ -1,6 +1,6 @@
 """How much texture: networks between two trained ones of the same layout, by interpolating their weights.
 
-    strength 0 = the base (srresnet, faithful)     strength 1 = the top (srgan, textured)
+    strength 0 = the base (srresnet, faithful)     strength 1 = the top (photo, textured)
 
 The weights that are interpolated are those of the networks as they compute: BatchNorm is folded into its convolution
 first. A convolution before a BatchNorm may be scaled by any factor without changing the network, for the running
@@ -36,7 +36,7 @@ from sr_train.generator import Fuse, Generator, GeneratorConfig, ResidualBlock
 
 __all__ = ["BASE", "TOP", "blend", "blended_model", "find_ends", "write_blend"]
 
-BASE, TOP = "srresnet", "srgan"  # the shipped models at strength 0 and 1
+BASE, TOP = "srresnet", "photo"  # the shipped models at strength 0 and 1
 RECIPE_VERSION = 1  # raise it when the same two files must give another blend
 
 

@@ -56,5 +56,5 @@ def test_the_readmes_commands_work(shipped: Prepared, tmp_path: Path) -> None:
         "results/more/b.png",
         "srresnet.onnx",
     ]
-    expected += ["list.txt", "some/b.jpg", "some/photo.jpg", "from_jpegs/a.png", "from_jpegs/more/b.jpg"]
+    expected += ["list.txt", "some/b.jpg", "some/photo.jpg", "crisper/a.png", "crisper/more/b.jpg"]
     assert made == sorted(expected)

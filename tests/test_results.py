@@ -68,22 +68,22 @@ def test_page_and_card_follow_the_checkpoint(results: ModuleType, tmp_path: Path
     assert "| mine |" in page  # of the samples, measured anew
 
 
-def test_with_both_models_there_is_a_column_for_each_and_a_strip_of_strengths(
+def test_all_three_models_have_a_column_in_a_fixed_order_and_a_strip_of_strengths(
     results: ModuleType, tmp_path: Path
 ) -> None:
-    for seed, name in enumerate(("srresnet", "srgan")):
+    for seed, name in enumerate(("srresnet", "srgan", "photo")):
         save_checkpoint(tmp_path / f"{name}.safetensors", random_generator(TINY, seed))
-    models = [str(tmp_path / f"{name}.safetensors") for name in ("srgan", "srresnet")]
+    models = [str(tmp_path / f"{name}.safetensors") for name in ("photo", "srgan", "srresnet")]
     assert results.main(["--models", *models, "--out", str(tmp_path / "docs"), "--cards", str(tmp_path)]) == 0
     page = (tmp_path / "docs/results.md").read_text()
-    assert "images/results/strength.png" in _pictures(page) and "not shipped yet" not in page
-    rows = [
-        line.split(" | ")[0] for line in page.splitlines() if line.startswith(("| bicubic", "| SRResNet", "| SRGAN |"))
-    ]
-    assert rows == ["| bicubic", "| SRResNet", "| SRGAN"]  # whatever the order they were named in
+    assert "images/results/strength.png" in _pictures(page)
+    assert "from `srresnet` (0) to `photo` (1)" in page
+    titles = ("| bicubic", "| SRResNet", "| SRGAN", "| photo")
+    rows = [line.split(" | ")[0] for line in page.splitlines() if line.startswith(tuple(f"{one} |" for one in titles))]
+    assert rows == list(titles)
     strips = sys.modules["strips"]
     with Image.open(tmp_path / "docs/images/results/cat.png") as image:
-        assert image.width == 5 * (112 * strips.ZOOM + strips.GAP) - strips.GAP  # LR, bicubic, both models, HR
+        assert image.width == 6 * (112 * strips.ZOOM + strips.GAP) - strips.GAP  # LR, bicubic, three models, HR
 
 
 def test_model_for_photos_is_shown_and_measured_through_jpeg(results: ModuleType, tmp_path: Path) -> None:
@@ -100,9 +100,9 @@ def test_model_for_photos_is_shown_and_measured_through_jpeg(results: ModuleType
     before, jpeg = page.split("## Through JPEG")
     assert "LR a JPEG" not in before and jpeg.count("| photo | ") == jpeg.count("| SRGAN | ") == 3
     strips = sys.modules["strips"]
-    for name, columns in (("cat", 4), ("jpeg_cat", 5)):  # LR, bicubic, SRGAN, HR; photo's column is JPEG's
+    for name in ("cat", "jpeg_cat"):
         with Image.open(tmp_path / f"docs/images/results/{name}.png") as image:
-            assert image.width == columns * (112 * strips.ZOOM + strips.GAP) - strips.GAP
+            assert image.width == 5 * (112 * strips.ZOOM + strips.GAP) - strips.GAP
     cards = {name: (tmp_path / f"{name}.md").read_text() for name in ("srgan", "photo")}
     assert "JPEG" not in cards["srgan"] and "--jpeg" not in cards["srgan"] and "photo" not in cards["srgan"]
     assert "--jpeg 60 75 90" in cards["photo"] and "| Set1/HR, LR a JPEG of 75, SRGAN |" in cards["photo"]

@@ -1,6 +1,11 @@
-"""What P2 and P3 start from: P1's weights, plus what stage 2 had changed of srresnet to make srgan, both as shipped.
+"""What a run learnt, added to other weights: each weight w becomes w + plus - minus.
 
 python runs/2026-11-30-photo/combine.py P1/srresnet/last.safetensors -o start.safetensors
+python runs/2026-11-30-photo/combine.py Q3/srgan/last.safetensors --plus Q4/srresnet/last.safetensors \
+    --minus Q1/srresnet/last.safetensors -o start.safetensors
+
+P2 and P3 start from the first, Q2 from the same of Q1: what stage 2 had changed of srresnet to make srgan, both as
+shipped, is added. Q5 starts from the second. BatchNorm's statistics are the same in all.
 """
 
 from __future__ import annotations
@@ -13,16 +18,17 @@ from sr_train.checkpoint import load_checkpoint, save_checkpoint
 
 
 def main() -> None:
-    """Each weight w becomes w + srgan - srresnet; BatchNorm's statistics are the same in all three."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--plus", default="srgan")
+    parser.add_argument("--minus", default="srresnet")
     parser.add_argument("-o", type=Path, required=True)
     options = parser.parse_args()
     network, info = load_checkpoint(options.checkpoint)
-    top, base = (load_checkpoint(find_model(name).path)[0].state_dict() for name in ("srgan", "srresnet"))
+    plus, minus = (load_checkpoint(find_model(name).path)[0].state_dict() for name in (options.plus, options.minus))
     weights = network.state_dict()
     network.load_state_dict(
-        {name: w + top[name] - base[name] if w.is_floating_point() else w for name, w in weights.items()}
+        {name: w + plus[name] - minus[name] if w.is_floating_point() else w for name, w in weights.items()}
     )
     save_checkpoint(options.o, network, info)
 

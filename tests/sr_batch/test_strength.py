@@ -10,8 +10,10 @@ import torch
 from PIL import Image
 
 from sr_batch.cli import main
+from sr_batch.options import parse_options
 from sr_export.deploy import deploy
-from sr_export.strength import blend
+from sr_export.model import shipped_models
+from sr_export.strength import BASE, TOP, blend
 from sr_train.checkpoint import load_checkpoint, save_checkpoint
 from sr_train.generator import random_generator
 from tests.conftest import TINY, random_pixels
@@ -39,6 +41,12 @@ def test_strength_upscales_with_the_network_between(
         expected = deploy(between)(torch.from_numpy(pixels)[None])[0].numpy()
     with Image.open(tmp_path / "photo_x4.png") as image:
         assert np.abs(np.asarray(image).astype(int) - expected).max() <= 1
+
+
+def test_strength_alone_lies_between_srresnet_and_the_default_model() -> None:
+    options = parse_options(["photo.png", "--strength", "0.5"])
+    assert options.model == TOP and BASE == "srresnet"
+    assert {BASE, TOP} <= set(shipped_models())
 
 
 @pytest.mark.parametrize(

@@ -109,8 +109,8 @@ def test_a_missing_end_says_what_to_name(
     ends: tuple[Model, Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sr_export.strength.shipped_models", lambda: ["srresnet"])
-    with pytest.raises(ModelError, match=r"'srgan' is not shipped.*-n FILE"):
-        find_ends("srresnet", "srgan")
+    with pytest.raises(ModelError, match=r"'photo' is not shipped.*-n FILE"):
+        find_ends("srresnet", "photo")
     with pytest.raises(ModelError, match="no model"):
         find_ends(str(ends[0].path), "nowhere.safetensors")
     (tmp_path / "some.onnx").touch()
