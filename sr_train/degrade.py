@@ -72,7 +72,7 @@ def degrade(pixels: Pixels, scale: int, degradation: Degradation, random: np.ran
 
 
 def through_jpeg(image: Image.Image, quality: int, subsampling: str = "4:2:0") -> Image.Image:
-    """The RGB picture after saving as JPEG at `quality` (1 to 100, Pillow's) and opening again."""
+    """The RGB picture after saving as JPEG and opening again; `quality` (1 to 100) and `subsampling` are Pillow's."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality, subsampling=subsampling)
     file.seek(0)
