@@ -35,6 +35,18 @@ def test_after_a_jpeg_photo_is_nearer_to_the_original_than_srgan() -> None:
         assert figures[0] > figures[1] + 0.2, (image.name, figures)
 
 
+def test_photo_keeps_the_colours_of_clean_pictures_nearly_as_well_as_srgan() -> None:
+    """A network that has seen only JPEGs with halved colour sharpens it in all pictures, and edges become tinted."""
+    weights = np.array([[-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]]).T  # RGB to Cb and Cr, full range
+
+    def colour_error(upscale: Upscale, image: TestImage) -> float:
+        return float(np.sqrt(np.square((upscale(image.lr).astype(float) - image.hr) @ weights).mean()))
+
+    photo, srgan = _model("photo"), _model("srgan")
+    ratios = [colour_error(photo, image) / colour_error(srgan, image) for image in _samples()]
+    assert np.mean(ratios) < 1.3, ratios
+
+
 @pytest.mark.parametrize("model", shipped_models())
 def test_no_channel_moves_by_a_level(model: str) -> None:
     upscale = _model(model)

@@ -1,7 +1,7 @@
 """What a run learnt, added to other weights: each weight w becomes w + plus - minus.
 
-python runs/2026-11-30-photo/combine.py P1/srresnet/last.safetensors -o start.safetensors
-python runs/2026-11-30-photo/combine.py Q3/srgan/last.safetensors --plus Q4/srresnet/last.safetensors \
+python runs/combine.py P1/srresnet/last.safetensors -o start.safetensors
+python runs/combine.py Q3/srgan/last.safetensors --plus Q4/srresnet/last.safetensors \
     --minus Q1/srresnet/last.safetensors -o start.safetensors
 
 P2 and P3 start from the first, Q2 from the same of Q1: what stage 2 had changed of srresnet to make srgan, both as
